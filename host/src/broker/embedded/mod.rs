@@ -1,0 +1,1 @@
+//! The embedded broker: a log, groups and offsets in one SQLite file.

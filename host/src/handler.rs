@@ -1,0 +1,197 @@
+//! What a handler and a key selector are to the rest of the gateway, whoever implements them.
+//!
+//! `plugin` implements these two traits over WebAssembly components, `dispatch` and `produce` use them, and neither
+//! knows the other. Nothing here decides what becomes of a failed record: a plugin says what happened, the
+//! operator's configuration says what follows.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+
+use crate::record::{NewRecord, Record};
+
+/// One loaded version of a plugin. It shows as `NAME@first-12-hex-of-digest`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Generation {
+    /// The plugin's name: its file name without `.wasm`.
+    pub plugin: Arc<str>,
+    /// SHA-256 of the component's bytes.
+    pub digest: [u8; 32],
+}
+
+impl Generation {
+    /// The first twelve hexadecimal digits of the digest: how a generation is named on screens and in the API.
+    pub fn short(&self) -> String {
+        hex(&self.digest[..6])
+    }
+
+    /// The whole digest as 64 hexadecimal digits.
+    pub fn long(&self) -> String {
+        hex(&self.digest)
+    }
+}
+
+impl fmt::Display for Generation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.plugin, self.short())
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use fmt::Write;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("writing to a String cannot fail");
+        text
+    })
+}
+
+/// A record on its way to a handler.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// The record.
+    pub record: Record,
+    /// 1 the first time this record is handled, 2 after the first retry.
+    pub attempt: u32,
+}
+
+/// What a handler made of one record.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// Done; these records are to be written, in order, before the offset may be committed.
+    Handled(Vec<NewRecord>),
+    /// Not now: something the handler needs is not there.
+    Retry {
+        /// In the handler's own words.
+        reason: String,
+        /// How long to wait at least; `None`: the group's backoff.
+        after: Option<Duration>,
+    },
+    /// Never: the handler refuses this record.
+    Reject {
+        /// In the handler's own words.
+        reason: String,
+    },
+    /// The handler broke a rule or itself. Counts as a retry with this cause as its reason.
+    Failed(Failure),
+}
+
+/// Why a call into a plugin ended without an answer of the plugin's own. The instance that ran it is thrown away.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// It trapped: a panic, an unreachable instruction, an access out of bounds, a stack overflow.
+    #[error("trap: {0}")]
+    Trap(String),
+    /// It ran past its time limit.
+    #[error("ran longer than its limit of {}", humantime::format_duration(*.0))]
+    Timeout(Duration),
+    /// It asked for more memory than its limit, in bytes.
+    #[error("wanted more memory than its limit of {}", bytesize::ByteSize(*.0))]
+    Memory(u64),
+    /// It emitted more records, or more bytes, than its limit allows.
+    #[error("emitted {given} {unit}, the limit is {limit}")]
+    Emit {
+        /// What was counted: `records` or `bytes`.
+        unit: &'static str,
+        /// How many it emitted.
+        given: u64,
+        /// How many it may.
+        limit: u64,
+    },
+    /// It emitted something it may not: a topic off the allow-list, or no topic where there is no `output-topic`.
+    #[error("{0}")]
+    Forbidden(String),
+    /// No instance could be made: `init` failed, or there is no room for another.
+    #[error("no instance: {0}")]
+    Instance(String),
+}
+
+/// What came of a run of records.
+#[derive(Debug)]
+pub struct RunReport {
+    /// The generation that handled them.
+    pub generation: Generation,
+    /// The records of the run, all of them, as they were given.
+    pub deliveries: Vec<Delivery>,
+    /// What came of the first `outcomes.len()` of them. The run ends after the first outcome that is not
+    /// [`Outcome::Handled`]: the records after it were not handled.
+    pub outcomes: Vec<Outcome>,
+}
+
+/// Handles records.
+pub trait Handler: Send + Sync + 'static {
+    /// Handles a run of records of one lane, one at a time and in order, on threads of its own. The whole run sees
+    /// one generation. Never fails as a call: whatever goes wrong is an [`Outcome`]. At least one record is
+    /// attempted, so that every run makes progress.
+    fn handle(&self, run: Vec<Delivery>) -> BoxFuture<'static, RunReport>;
+
+    /// The generation that serves now.
+    fn generation(&self) -> Generation;
+}
+
+/// Where a key selector wants a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// Without a key, spread over all partitions.
+    Spread,
+    /// With this key; its murmur2 hash picks the partition.
+    Key(Bytes),
+    /// On this partition, with the caller's key. In range: the implementation checks it.
+    Partition(u32),
+}
+
+/// A key selector's decision, and whose it was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Selection {
+    /// Where the record goes.
+    pub target: Target,
+    /// The generation that decided.
+    pub generation: Generation,
+}
+
+/// Why a key selector gave no target.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SelectError {
+    /// The selector refuses this record; the text is meant for the caller.
+    #[error("{generation} refused the record: {reason}")]
+    Refused {
+        /// The generation that refused.
+        generation: Generation,
+        /// In the selector's own words.
+        reason: String,
+    },
+    /// The selector broke.
+    #[error("{generation} failed: {failure}")]
+    Failed {
+        /// The generation that failed.
+        generation: Generation,
+        /// How.
+        failure: Failure,
+    },
+    /// It named a partition that the topic does not have.
+    #[error("{generation} chose partition {given}, the topic has {partitions} (0 to {})", .partitions - 1)]
+    ImpossiblePartition {
+        /// The generation that chose.
+        generation: Generation,
+        /// The partition it named.
+        given: u32,
+        /// How many the topic has.
+        partitions: u32,
+    },
+    /// Every instance is busy and as many callers as are allowed wait already.
+    #[error("the key selector is at its bound of calls in flight")]
+    Busy,
+}
+
+/// Decides keys and partitions.
+pub trait Selector: Send + Sync + 'static {
+    /// Decides where `candidate` goes, of a topic with `partitions` partitions.
+    fn select<'a>(
+        &'a self,
+        candidate: &'a NewRecord,
+        partitions: u32,
+    ) -> BoxFuture<'a, Result<Selection, SelectError>>;
+
+    /// The generation that serves now.
+    fn generation(&self) -> Generation;
+}

@@ -1,0 +1,9 @@
+//! Keyway: a gateway in front of Apache Kafka whose keying and record handling are WebAssembly components.
+
+pub mod broker;
+pub mod config;
+pub mod dispatch;
+pub mod handler;
+pub mod plugin;
+pub mod produce;
+pub mod record;

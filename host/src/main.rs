@@ -1,0 +1,2 @@
+//! Keyway.
+fn main() {}

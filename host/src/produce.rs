@@ -1,0 +1,95 @@
+//! The produce path, for callers and for handlers' output alike: the topic's key selector chooses, the broker writes.
+//!
+//! An explicit partition wins; else the topic's key selector decides (it sees the caller's key); else the caller's
+//! key; else the record is spread. Owns no queue: the broker's is the bound.
+
+use std::{collections::HashMap, sync::Arc};
+
+use bytes::Bytes;
+
+use crate::{
+    broker::{Acknowledgement, Broker, BrokerError, ProduceError},
+    handler::{Generation, SelectError, Selector, Target},
+    record::NewRecord,
+};
+
+/// Writes records, choosing where they go.
+#[derive(Clone)]
+pub struct Producer {
+    broker: Arc<dyn Broker>,
+    selectors: Arc<HashMap<Arc<str>, Arc<dyn Selector>>>,
+}
+
+/// A record on its way to the broker.
+#[derive(Debug)]
+pub struct Sent {
+    /// Resolves when the record is durable.
+    pub acknowledgement: Acknowledgement,
+    /// The topic it is written to.
+    pub topic: Arc<str>,
+    /// The key it is written with.
+    pub key: Option<Bytes>,
+    /// Whose decision that was.
+    pub selected_by: SelectedBy,
+}
+
+/// Who decided where a record goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SelectedBy {
+    /// The caller, by a key or a partition.
+    Caller,
+    /// Nobody: the record was spread.
+    Nobody,
+    /// The topic's key selector.
+    Selector(Generation),
+}
+
+/// Why a record was not written.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SendError {
+    /// The key selector gave no target.
+    #[error(transparent)]
+    Select(#[from] SelectError),
+    /// The broker did not take the record.
+    #[error(transparent)]
+    Produce(#[from] ProduceError),
+}
+
+impl Producer {
+    /// A producer over `broker` that asks `selectors`, by topic.
+    pub fn new(broker: Arc<dyn Broker>, selectors: HashMap<Arc<str>, Arc<dyn Selector>>) -> Self {
+        Self { broker, selectors: Arc::new(selectors) }
+    }
+
+    /// Chooses where the record goes and hands it to the broker. The acknowledgement is still to be waited for.
+    pub async fn send(&self, mut record: NewRecord) -> Result<Sent, SendError> {
+        let selected_by = self.choose(&mut record).await?;
+        let topic = record.topic.clone();
+        let key = record.key.clone();
+        let acknowledgement = self.broker.produce(record);
+        Ok(Sent { acknowledgement, topic, key, selected_by })
+    }
+
+    async fn choose(&self, record: &mut NewRecord) -> Result<SelectedBy, SendError> {
+        if record.partition.is_some() {
+            return Ok(SelectedBy::Caller);
+        }
+        let Some(selector) = self.selectors.get(&record.topic) else {
+            return Ok(if record.key.is_some() { SelectedBy::Caller } else { SelectedBy::Nobody });
+        };
+        let partitions =
+            self.broker.partitions(&record.topic).await.map_err(|error| match error {
+                BrokerError::UnknownTopic(_) => {
+                    ProduceError::UnknownTopic { topic: record.topic.clone() }
+                }
+                other => ProduceError::Unavailable { reason: other.to_string() },
+            })?;
+        let selection = selector.select(record, partitions).await?;
+        match selection.target {
+            Target::Spread => record.key = None,
+            Target::Key(key) => record.key = Some(key),
+            Target::Partition(partition) => record.partition = Some(partition),
+        }
+        Ok(SelectedBy::Selector(selection.generation))
+    }
+}

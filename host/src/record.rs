@@ -1,0 +1,167 @@
+//! Records as the whole gateway passes them on: owned bytes, no type of any client library.
+//!
+//! Absent and empty are different everywhere: a `None` key is "no key", a `None` value a tombstone. A field that is
+//! not here does not survive the gateway, so whatever Kafka keeps of a record has its place below.
+
+use std::{fmt, sync::Arc};
+
+use bytes::Bytes;
+
+/// One header; keys may repeat and their order is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// The header's name.
+    pub key: String,
+    /// Its value; `None` is Kafka's null.
+    pub value: Option<Bytes>,
+}
+
+/// One partition of one topic.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TopicPartition {
+    /// The topic's name.
+    pub topic: Arc<str>,
+    /// The partition, from 0.
+    pub partition: u32,
+}
+
+impl TopicPartition {
+    /// The partition `partition` of `topic`.
+    pub fn new(topic: impl Into<Arc<str>>, partition: u32) -> Self {
+        Self { topic: topic.into(), partition }
+    }
+}
+
+impl fmt::Display for TopicPartition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.topic, self.partition)
+    }
+}
+
+/// A record that was read from a topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// The topic it was read from.
+    pub topic: Arc<str>,
+    /// The partition it was read from.
+    pub partition: u32,
+    /// Its offset in that partition.
+    pub offset: u64,
+    /// Milliseconds since the Unix epoch; `None` when the record carries none.
+    pub timestamp: Option<u64>,
+    /// The key; `None` when it has none.
+    pub key: Option<Bytes>,
+    /// The value; `None` is a tombstone.
+    pub value: Option<Bytes>,
+    /// Headers in the order they were written.
+    pub headers: Vec<Header>,
+}
+
+impl Record {
+    /// The partition it came from.
+    pub fn topic_partition(&self) -> TopicPartition {
+        TopicPartition { topic: self.topic.clone(), partition: self.partition }
+    }
+
+    /// Bytes of key, value and headers: what the record counts against a bound on memory.
+    pub fn size(&self) -> usize {
+        payload_size(&self.key, &self.value, &self.headers)
+    }
+}
+
+/// A record to write. Where it goes is decided in this order: `partition`, then the murmur2 hash of `key`, then
+/// spread over all partitions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewRecord {
+    /// The topic to write to.
+    pub topic: Arc<str>,
+    /// The partition, when it is decided already.
+    pub partition: Option<u32>,
+    /// Milliseconds since the Unix epoch; `None`: the time at which the gateway writes it.
+    pub timestamp: Option<u64>,
+    /// The key; `None` when it has none.
+    pub key: Option<Bytes>,
+    /// The value; `None` is a tombstone.
+    pub value: Option<Bytes>,
+    /// Headers in order.
+    pub headers: Vec<Header>,
+}
+
+impl NewRecord {
+    /// A record with only a value, for `topic`.
+    pub fn new(topic: impl Into<Arc<str>>, value: impl Into<Bytes>) -> Self {
+        Self {
+            topic: topic.into(),
+            partition: None,
+            timestamp: None,
+            key: None,
+            value: Some(value.into()),
+            headers: Vec::new(),
+        }
+    }
+
+    /// Bytes of key, value and headers: what the record counts against a bound on memory.
+    pub fn size(&self) -> usize {
+        payload_size(&self.key, &self.value, &self.headers)
+    }
+}
+
+fn payload_size(key: &Option<Bytes>, value: &Option<Bytes>, headers: &[Header]) -> usize {
+    let length = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
+    length(key)
+        + length(value)
+        + headers.iter().map(|header| header.key.len() + length(&header.value)).sum::<usize>()
+}
+
+/// The partition that Kafka's default partitioner gives a key: `toPositive(murmur2(key)) % partitions`, as in
+/// `org.apache.kafka.clients.producer.internals.BuiltInPartitioner.partitionForKey`.
+///
+/// # Panics
+/// When `partitions` is 0: a topic has at least one.
+pub fn partition_for_key(key: &[u8], partitions: u32) -> u32 {
+    (murmur2(key) & 0x7fff_ffff) % partitions
+}
+
+/// MurmurHash2 with Kafka's seed, as in `org.apache.kafka.common.utils.Utils.murmur2`.
+fn murmur2(data: &[u8]) -> u32 {
+    const SEED: u32 = 0x9747_b28c;
+    const M: u32 = 0x5bd1_e995;
+    const R: u32 = 24;
+    let mut hash = SEED ^ data.len() as u32; // Kafka's array length is an `int`, so this cannot lose a bit
+    let mut chunks = data.chunks_exact(4);
+    for chunk in &mut chunks {
+        let mut k = u32::from_le_bytes([chunk[0], chunk[1], chunk[2], chunk[3]]).wrapping_mul(M);
+        k ^= k >> R;
+        hash = hash.wrapping_mul(M) ^ k.wrapping_mul(M);
+    }
+    let rest = chunks.remainder();
+    if !rest.is_empty() {
+        for (index, byte) in rest.iter().enumerate() {
+            hash ^= u32::from(*byte) << (8 * index);
+        }
+        hash = hash.wrapping_mul(M);
+    }
+    hash ^= hash >> 13;
+    hash = hash.wrapping_mul(M);
+    hash ^ (hash >> 15)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn murmur2_agrees_with_the_vectors_of_kafkas_own_tests() {
+        // org.apache.kafka.common.utils.UtilsTest.testMurmur2
+        for (data, hash) in [
+            ("21", -973932308),
+            ("foobar", -790332482),
+            ("a-little-bit-long-string", -985981536),
+            ("a-little-bit-longer-string", -1486304829),
+            ("lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8", -58897971),
+            ("abc", 479470107),
+        ] {
+            assert_eq!(murmur2(data.as_bytes()) as i32, hash, "{data}");
+        }
+    }
+}
