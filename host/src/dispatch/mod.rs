@@ -1,6 +1,55 @@
 //! One group's life in this process: member events become lanes, lanes become runs for the handler, outcomes become
 //! output, dead letters and commits.
+//!
+//! [`Group`] is all that others see. Within, `lanes`, `offsets` and `retry` are plain data structures that decide,
+//! `member` is the loop that acts, `partition` is what it knows of one partition, and `output` writes. Nothing here
+//! knows which broker or what kind of plugin it works with.
+//!
+//! Invariants: records of one lane are handled one at a time and in offset order, retries included; a committed offset never
+//! passes a record that is neither handled, dead-lettered nor dropped by policy; a revoked partition is neither
+//! handled nor committed once its release was acknowledged.
 
+mod group;
+mod lanes;
+mod member;
+mod offsets;
+mod output;
+mod partition;
+mod retry;
 mod status;
 
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+pub use group::Group;
 pub use status::{GroupStatus, MemberState, MemberStatus, PartitionStatus};
+
+/// How long a revoked partition may take to finish what is in flight. Shorter than the 45 s after which Kafka takes a
+/// member for dead, and than the 60 s that a rebalance waits for it.
+const DRAIN: Duration = Duration::from_secs(25);
+/// How long the last commit of a member that leaves may take.
+const LAST_COMMIT: Duration = Duration::from_secs(5);
+
+/// What a group has done since this process started.
+#[derive(Debug, Default)]
+struct Counters {
+    handled: Counter,
+    retried: Counter,
+    dead_lettered: Counter,
+    dropped: Counter,
+}
+
+#[derive(Debug, Default)]
+struct Counter(AtomicU64);
+
+impl Counter {
+    fn add(&self, count: u64) {
+        self.0.fetch_add(count, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}

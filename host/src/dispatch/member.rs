@@ -1,0 +1,351 @@
+//! One member of a group: takes in what it is assigned, hands runs to the handler, commits what is finished.
+//!
+//! The loop never waits for a handler, a write or a commit: those are futures it collects, so that it always has an
+//! ear for the broker. Giving partitions up (a rebalance, a shutdown) is one thing here: stop intake, finish what is
+//! in flight, commit, let go, under one deadline.
+//!
+//! Invariants: a record is finished only when its output, or its dead letter, is durable; nothing of a partition is
+//! committed after it was released or lost, because it is forgotten first.
+
+mod handling;
+mod intake;
+mod letting_go;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+
+use futures_util::{
+    future::BoxFuture,
+    stream::{FuturesUnordered, StreamExt},
+};
+use tokio::{sync::watch, time::Instant};
+
+use super::{
+    Counters,
+    lanes::{Lane, Lanes, Slot},
+    output::Output,
+    partition::Partition,
+    status::{MemberState, MemberStatus},
+};
+use crate::{
+    broker::{Assigned, Commands, CommitError, Member, MemberEvent},
+    config,
+    handler::{Handler, RunReport},
+    record::TopicPartition,
+};
+
+/// Records in one run at the most: enough to make the hop between threads cheap, few enough to stop soon.
+const RUN: usize = 256;
+/// Finished offsets wait this long for others to be committed with.
+const COMMIT_INTERVAL: Duration = Duration::from_millis(100);
+/// The status is published this often at the most.
+const STATUS_INTERVAL: Duration = Duration::from_millis(50);
+/// What may wait in one member, over all its partitions: bytes, and records beside `max-in-flight`.
+const WAITING_BYTES: usize = 32 << 20;
+const WAITING_RECORDS: usize = 2048;
+
+/// What every member of a group works with.
+pub(super) struct Shared {
+    pub(super) group: Arc<config::Group>,
+    pub(super) handler: Arc<dyn Handler>,
+    pub(super) output: Output,
+    pub(super) counters: Counters,
+}
+
+/// What the group asks of its members.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Wish {
+    /// Take nothing new in.
+    pub(super) paused: bool,
+    /// Raised to let partitions go on that stand still by the policy `stop`.
+    pub(super) restarts: u64,
+    /// Leave by then.
+    pub(super) leave: Option<Instant>,
+}
+
+/// How a member ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// As it was told.
+    Left,
+    /// It could not go on.
+    Failed(String),
+}
+
+/// Something that was begun and has ended.
+enum Done {
+    Handled { lane: Lane, report: RunReport },
+    DeadLettered { lane: Lane, offset: u64 },
+    Cancelled { slot: Slot, count: usize },
+    Committed { offsets: Vec<(Slot, u64)>, result: Result<(), CommitError> },
+    Released(Vec<Slot>),
+}
+
+/// Partitions on their way out.
+struct Release {
+    slots: Vec<Slot>,
+    deadline: Instant,
+}
+
+pub(super) struct Engine {
+    shared: Arc<Shared>,
+    commands: Commands,
+    status: watch::Sender<MemberStatus>,
+    wish: Wish,
+    lanes: Lanes,
+    partitions: HashMap<Slot, Partition>,
+    slots: HashMap<TopicPartition, Slot>,
+    next_slot: u64,
+    in_flight: usize,
+    work: FuturesUnordered<BoxFuture<'static, Done>>,
+    /// Lanes that wait for another attempt, by when; the number keeps two of the same moment apart.
+    deferred: BTreeMap<(Instant, u64), Lane>,
+    next_deferred: u64,
+    releases: Vec<Release>,
+    committing: bool,
+    commit_due: Option<Instant>,
+    status_due: Option<Instant>,
+    /// Reading waits until then, because a partition is full.
+    full_until: Option<Instant>,
+    end: Option<End>,
+    left: bool,
+    member_id: Option<Arc<str>>,
+    trouble: Option<String>,
+    joined: bool,
+}
+
+impl Engine {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        commands: Commands,
+        status: watch::Sender<MemberStatus>,
+    ) -> Self {
+        let lanes = Lanes::new(shared.group.ordering);
+        Self {
+            shared,
+            commands,
+            status,
+            wish: Wish::default(),
+            lanes,
+            partitions: HashMap::new(),
+            slots: HashMap::new(),
+            next_slot: 0,
+            in_flight: 0,
+            work: FuturesUnordered::new(),
+            deferred: BTreeMap::new(),
+            next_deferred: 0,
+            releases: Vec::new(),
+            committing: false,
+            commit_due: None,
+            status_due: None,
+            full_until: None,
+            end: None,
+            left: false,
+            member_id: None,
+            trouble: None,
+            joined: false,
+        }
+    }
+
+    /// Runs until the member has left or failed.
+    pub(super) async fn run(mut self, member: Member, mut wishes: watch::Receiver<Wish>) -> End {
+        let Member { mut events, commands: _ } = member;
+        let first = wishes.borrow_and_update().clone();
+        self.wish(first).await;
+        loop {
+            self.start_runs();
+            self.regulate().await;
+            self.let_go().await;
+            self.commit();
+            let wake = self.wake();
+            tokio::select! {
+                biased;
+                changed = wishes.changed() => {
+                    let wish = match changed {
+                        Ok(()) => wishes.borrow_and_update().clone(),
+                        Err(_gone) => Wish { leave: Some(Instant::now()), ..self.wish.clone() },
+                    };
+                    self.wish(wish).await;
+                }
+                Some(done) = self.work.next() => self.done(done).await,
+                event = events.recv(), if self.full_until.is_none() => match event {
+                    Some(event) => self.event(event).await,
+                    None => return self.end.unwrap_or(End::Left),
+                },
+                () = tokio::time::sleep_until(wake) => {}
+            }
+            self.tick();
+        }
+    }
+
+    async fn event(&mut self, event: MemberEvent) {
+        match event {
+            MemberEvent::Records(records) => return self.take_in(records),
+            MemberEvent::Assigned { member_id, partitions } => {
+                self.member_id = Some(member_id);
+                self.joined = true;
+                self.trouble = None;
+                self.assign(partitions).await;
+            }
+            MemberEvent::Revoking(partitions) => self.revoke(partitions).await,
+            MemberEvent::Lost(partitions) => {
+                let slots: Vec<_> =
+                    partitions.iter().filter_map(|name| self.slots.get(name).copied()).collect();
+                slots.into_iter().for_each(|slot| self.forget(slot));
+            }
+            MemberEvent::Sought { partition, offset } => {
+                if let Some(old) =
+                    self.slots.get(&partition).and_then(|slot| self.partitions.remove(slot))
+                {
+                    self.lanes.forget(self.slots[&partition]);
+                    self.insert(old.moved(offset));
+                }
+            }
+            MemberEvent::Troubled(reason) => {
+                tracing::warn!(group = %self.shared.group.id, %reason, "A member is in trouble and will go on by itself.");
+                self.trouble = Some(reason);
+            }
+            MemberEvent::Failed(reason) => self.end = Some(End::Failed(reason)),
+        }
+        self.show();
+    }
+
+    /// Changes what the group asks for.
+    async fn wish(&mut self, wish: Wish) {
+        let all: Vec<_> = self.slots.keys().cloned().collect();
+        if wish.paused && !self.wish.paused {
+            self.commands.pause(all).await;
+        } else if !wish.paused && self.wish.paused {
+            let free = self
+                .partitions
+                .values()
+                .filter(|partition| !partition.held && partition.stopped.is_none());
+            self.commands.resume(free.map(|partition| partition.name.clone()).collect()).await;
+        }
+        if wish.restarts != self.wish.restarts {
+            self.restart_stopped().await;
+        }
+        if let (Some(deadline), None) = (wish.leave, self.wish.leave) {
+            let slots: Vec<_> = self.partitions.keys().copied().collect();
+            self.give_up(slots, deadline);
+        }
+        self.wish = wish;
+        self.show();
+    }
+
+    /// Lets partitions go on, from the record at which they stand still.
+    async fn restart_stopped(&mut self) {
+        for partition in
+            self.partitions.values_mut().filter(|partition| partition.stopped.is_some())
+        {
+            partition.stopped = None;
+            partition.seeking = true;
+            partition.held = false;
+            self.commands.seek(partition.name.clone(), partition.offsets.committable()).await;
+            self.commands.resume(vec![partition.name.clone()]).await;
+        }
+    }
+
+    async fn assign(&mut self, assigned: Vec<Assigned>) {
+        if self.wish.leave.is_some() {
+            return; // leaving gives them to the next member, too
+        }
+        if self.wish.paused {
+            let names = assigned.iter().map(|assigned| assigned.partition.clone()).collect();
+            self.commands.pause(names).await;
+        }
+        for assigned in assigned {
+            let partition = Partition::new(assigned);
+            tracing::info!(group = %self.shared.group.id, partition = %partition.name, "A partition was assigned.");
+            self.insert(partition);
+        }
+    }
+
+    fn insert(&mut self, partition: Partition) {
+        let slot = Slot(self.next_slot);
+        self.next_slot += 1;
+        if let Some(old) = self.slots.insert(partition.name.clone(), slot) {
+            self.forget(old);
+        }
+        self.slots.insert(partition.name.clone(), slot);
+        self.partitions.insert(slot, partition);
+    }
+
+    async fn done(&mut self, done: Done) {
+        match done {
+            Done::Handled { lane, report } => self.handled(lane, report).await,
+            Done::DeadLettered { lane, offset } => {
+                self.shared.counters.dead_lettered.add(1);
+                self.finish(&lane, offset);
+                self.land(lane.slot, 1);
+                self.lanes.give_back(&lane);
+            }
+            Done::Cancelled { slot, count } => self.land(slot, count),
+            Done::Committed { offsets, result } => self.committed(offsets, result),
+            Done::Released(slots) => slots.into_iter().for_each(|slot| self.forget(slot)),
+        }
+        self.show();
+    }
+
+    /// When the loop must look again though nothing happens.
+    fn wake(&self) -> Instant {
+        let idle = Instant::now() + Duration::from_secs(3600);
+        let committing = self.commit_due.filter(|_| !self.committing);
+        let deferred = self.deferred.first_key_value().map(|((at, _), _)| *at);
+        let releases = self
+            .releases
+            .iter()
+            .map(|release| release.deadline)
+            .min()
+            .filter(|at| *at > Instant::now());
+        [committing, deferred, releases, self.full_until, self.status_due]
+            .into_iter()
+            .flatten()
+            .min()
+            .unwrap_or(idle)
+    }
+
+    /// Does what has become due.
+    fn tick(&mut self) {
+        let now = Instant::now();
+        while let Some(entry) = self.deferred.first_entry().filter(|entry| entry.key().0 <= now) {
+            let lane = entry.remove();
+            self.lanes.give_back(&lane);
+        }
+        if self.status_due.is_some_and(|due| due <= now) {
+            self.status_due = None;
+            self.status.send_replace(self.member_status());
+        }
+    }
+
+    /// Has the status published soon.
+    fn show(&mut self) {
+        self.status_due.get_or_insert_with(|| Instant::now() + STATUS_INTERVAL);
+    }
+
+    fn member_status(&self) -> MemberStatus {
+        let mut partitions: Vec<_> = self
+            .partitions
+            .iter()
+            .map(|(slot, partition)| partition.status(self.lanes.load(*slot)))
+            .collect();
+        partitions.sort_by(|a, b| a.partition.cmp(&b.partition));
+        let state = match () {
+            () if !self.joined => MemberState::Joining,
+            () if !self.releases.is_empty() => MemberState::Rebalancing,
+            () if self.partitions.is_empty() => MemberState::Inactive,
+            () => MemberState::Active,
+        };
+        MemberStatus {
+            id: self.member_id.clone(),
+            state,
+            trouble: self.trouble.clone(),
+            partitions,
+        }
+    }
+}

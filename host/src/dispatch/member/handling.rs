@@ -1,0 +1,182 @@
+//! Runs on their way to the handler, and what becomes of each record after it.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{COMMIT_INTERVAL, Done, Engine, RUN};
+use crate::{
+    config::OnReject,
+    dispatch::{
+        lanes::{Lane, Run, Slot},
+        output::DeadLetter,
+        retry::{self, Verdict},
+    },
+    handler::{Delivery, Generation, RunReport},
+    record::Record,
+};
+
+impl Engine {
+    /// Hands waiting records to the handler, up to the bound of records in flight.
+    pub(super) fn start_runs(&mut self) {
+        let most = self.shared.group.max_in_flight;
+        while self.in_flight < most && !self.wish.paused && self.lanes.ready() > 0 {
+            let limit = ((most - self.in_flight) / self.lanes.ready()).clamp(1, RUN);
+            let Some(run) = self.lanes.take(limit) else { return };
+            self.start(run);
+        }
+    }
+
+    fn start(&mut self, run: Run) {
+        let partition =
+            self.partitions.get_mut(&run.lane.slot).expect("lanes go with their partition");
+        partition.in_flight += run.deliveries.len();
+        self.in_flight += run.deliveries.len();
+        let cancel = partition.cancel.clone();
+        let shared = self.shared.clone();
+        let (slot, count) = (run.lane.slot, run.deliveries.len());
+        self.work.push(Box::pin(async move {
+            let handle = async {
+                let report = shared.handler.handle(run.deliveries).await;
+                shared.output.write(report).await
+            };
+            tokio::select! {
+                report = handle => Done::Handled { lane: run.lane, report },
+                () = cancel.cancelled() => Done::Cancelled { slot, count },
+            }
+        }));
+    }
+
+    pub(super) async fn handled(&mut self, lane: Lane, report: RunReport) {
+        let RunReport { generation, mut deliveries, outcomes } = report;
+        self.land(lane.slot, deliveries.len());
+        let Some(partition) = self.partitions.get_mut(&lane.slot) else { return };
+        if let Some(first) = deliveries.first() {
+            partition.handled_by(&generation, first.record.offset);
+        }
+        let rest = deliveries.split_off(outcomes.len());
+        let mut failed = None;
+        for (delivery, outcome) in deliveries.into_iter().zip(outcomes) {
+            match retry::judge(
+                &self.shared.group.retry,
+                delivery.attempt,
+                &outcome,
+                fastrand::f64(),
+            ) {
+                None => {
+                    announce(&self.shared.group.id, &delivery, &generation);
+                    partition.offsets.finish(delivery.record.offset);
+                    self.shared.counters.handled.add(1);
+                }
+                Some(verdict) => failed = Some((delivery, verdict)),
+            }
+        }
+        self.commit_due.get_or_insert_with(|| Instant::now() + COMMIT_INTERVAL);
+        self.lanes.put_back(&lane, rest);
+        match failed {
+            None => self.lanes.give_back(&lane),
+            Some((delivery, Verdict::Again { after, reason })) => {
+                self.defer(lane, delivery, after, &reason)
+            }
+            Some((delivery, Verdict::GiveUp { reason })) => {
+                self.give_up_on(lane, DeadLetter { delivery, handler: generation, reason }).await;
+            }
+        }
+    }
+
+    /// Notes that records are no longer in flight.
+    pub(super) fn land(&mut self, slot: Slot, count: usize) {
+        self.in_flight -= count;
+        if let Some(partition) = self.partitions.get_mut(&slot) {
+            partition.in_flight -= count;
+        }
+    }
+
+    pub(super) fn finish(&mut self, lane: &Lane, offset: u64) {
+        if let Some(partition) = self.partitions.get_mut(&lane.slot) {
+            partition.offsets.finish(offset);
+            self.commit_due.get_or_insert_with(|| Instant::now() + COMMIT_INTERVAL);
+        }
+    }
+
+    /// Lets a lane wait for its record's next attempt. It stays taken, so nothing overtakes.
+    fn defer(&mut self, lane: Lane, mut delivery: Delivery, after: Duration, reason: &str) {
+        tracing::debug!(
+            group = %self.shared.group.id, record = %place(&delivery.record), attempt = delivery.attempt,
+            after = ?after, reason, "An attempt failed; the record will be tried again."
+        );
+        self.shared.counters.retried.add(1);
+        delivery.attempt += 1;
+        self.lanes.put_back(&lane, vec![delivery]);
+        self.deferred.insert((Instant::now() + after, self.next_deferred), lane);
+        self.next_deferred += 1;
+    }
+
+    /// Does with a record what the group's `on-reject` says.
+    async fn give_up_on(&mut self, lane: Lane, letter: DeadLetter) {
+        let group = &self.shared.group.id;
+        let record = place(&letter.delivery.record);
+        let (attempts, offset) = (letter.delivery.attempt, letter.delivery.record.offset);
+        match self.shared.group.on_reject {
+            OnReject::DeadLetter => {
+                tracing::warn!(%group, %record, attempts, reason = letter.reason, "A record was given up on and goes to the dead letters.");
+                self.write_dead_letter(lane, letter);
+            }
+            OnReject::Drop => {
+                tracing::warn!(%group, %record, attempts, reason = letter.reason, "A record was given up on and dropped.");
+                self.shared.counters.dropped.add(1);
+                self.finish(&lane, offset);
+                self.lanes.give_back(&lane);
+            }
+            OnReject::Stop => {
+                tracing::error!(%group, %record, attempts, reason = letter.reason, "A record was given up on: its partition stands still until the group is resumed.");
+                self.stop(
+                    lane.slot,
+                    format!(
+                        "stands still at offset {offset} after {attempts} attempts: {}",
+                        letter.reason
+                    ),
+                )
+                .await;
+            }
+        }
+    }
+
+    fn write_dead_letter(&mut self, lane: Lane, letter: DeadLetter) {
+        let Some(partition) = self.partitions.get_mut(&lane.slot) else { return };
+        partition.in_flight += 1;
+        self.in_flight += 1;
+        let cancel = partition.cancel.clone();
+        let shared = self.shared.clone();
+        self.work.push(Box::pin(async move {
+            tokio::select! {
+                () = shared.output.dead_letter(&letter) => {
+                    Done::DeadLettered { lane, offset: letter.delivery.record.offset }
+                }
+                () = cancel.cancelled() => Done::Cancelled { slot: lane.slot, count: 1 },
+            }
+        }));
+    }
+
+    pub(super) async fn stop(&mut self, slot: Slot, why: String) {
+        self.lanes.forget(slot);
+        self.deferred.retain(|_, lane| lane.slot != slot);
+        if let Some(partition) = self.partitions.get_mut(&slot) {
+            partition.stopped = Some(why);
+            self.commands.pause(vec![partition.name.clone()]).await;
+        }
+    }
+}
+
+/// Tells whoever watches (`keyway dev`) that a record was handled.
+fn announce(group: &str, delivery: &Delivery, generation: &Generation) {
+    tracing::debug!(
+        target: "keyway::handled",
+        group, record = %place(&delivery.record), attempt = delivery.attempt, handler = %generation, "A record was handled."
+    );
+}
+
+/// TOPIC/PARTITION@OFFSET.
+fn place(record: &Record) -> String {
+    format!("{}/{}@{}", record.topic, record.partition, record.offset)
+}

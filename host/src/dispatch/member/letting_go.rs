@@ -1,0 +1,134 @@
+//! Commits, and letting partitions go: to another member, or all of them on leaving.
+
+use tokio::time::Instant;
+
+use super::{COMMIT_INTERVAL, Done, Engine, Release};
+use crate::{
+    broker::{CommitError, OffsetCommit},
+    dispatch::{DRAIN, lanes::Slot},
+    record::TopicPartition,
+};
+
+impl Engine {
+    pub(super) async fn revoke(&mut self, partitions: Vec<TopicPartition>) {
+        let (known, unknown): (Vec<_>, Vec<_>) =
+            partitions.into_iter().partition(|name| self.slots.contains_key(name));
+        if !unknown.is_empty() {
+            self.commands.release(unknown).await;
+        }
+        let slots = known.iter().map(|name| self.slots[name]).collect();
+        self.give_up(slots, Instant::now() + DRAIN);
+    }
+
+    /// Begins to let partitions go: nothing more is taken in, what waits is the next owner's.
+    pub(super) fn give_up(&mut self, slots: Vec<Slot>, deadline: Instant) {
+        for slot in &slots {
+            self.lanes.forget(*slot);
+            self.deferred.retain(|_, lane| lane.slot != *slot);
+            if let Some(partition) = self.partitions.get_mut(slot) {
+                partition.leaving = true;
+            }
+        }
+        self.releases.push(Release { slots, deadline });
+    }
+
+    /// Lets those partitions go that are finished, or whose time is up.
+    pub(super) async fn let_go(&mut self) {
+        let now = Instant::now();
+        let mut index = 0;
+        while index < self.releases.len() {
+            let release = &self.releases[index];
+            let busy = |slot: &&Slot| {
+                self.partitions.get(slot).is_some_and(|partition| partition.in_flight > 0)
+            };
+            if release.slots.iter().any(|slot| busy(&slot)) {
+                if now >= release.deadline {
+                    release
+                        .slots
+                        .iter()
+                        .filter(busy)
+                        .for_each(|slot| self.partitions[slot].cancel.cancel());
+                }
+                index += 1;
+                continue;
+            }
+            let Release { slots, .. } = self.releases.swap_remove(index);
+            self.release(slots);
+        }
+        if self.wish.leave.is_some() && !self.left && self.partitions.is_empty() {
+            self.left = true;
+            self.commands.leave().await;
+        }
+    }
+
+    /// Commits what partitions have finished, for the last time, and gives them back.
+    fn release(&mut self, slots: Vec<Slot>) {
+        let partitions: Vec<_> =
+            slots.iter().filter_map(|slot| self.partitions.get(slot)).collect();
+        let commits: Vec<_> =
+            partitions.iter().filter_map(|partition| partition.commit()).collect();
+        let names = partitions.iter().map(|partition| partition.name.clone()).collect();
+        let commands = self.commands.clone();
+        let group = self.shared.group.id.clone();
+        self.work.push(Box::pin(async move {
+            if !commits.is_empty() && let Err(error) = commands.commit(commits).await {
+                tracing::warn!(%group, reason = %error, "A last commit failed: some records will be handled again by their next member.");
+            }
+            commands.release(names).await;
+            Done::Released(slots)
+        }));
+    }
+
+    /// Forgets a partition, with all that waits and all that is in flight.
+    pub(super) fn forget(&mut self, slot: Slot) {
+        self.lanes.forget(slot);
+        self.deferred.retain(|_, lane| lane.slot != slot);
+        if let Some(partition) = self.partitions.remove(&slot) {
+            partition.cancel.cancel();
+            if self.slots.get(&partition.name) == Some(&slot) {
+                self.slots.remove(&partition.name);
+            }
+            tracing::info!(group = %self.shared.group.id, partition = %partition.name, "A partition was given up.");
+        }
+    }
+
+    /// Commits what is finished, when it is time and no other commit is under way.
+    pub(super) fn commit(&mut self) {
+        if self.committing || self.commit_due.is_none_or(|due| Instant::now() < due) {
+            return;
+        }
+        self.commit_due = None;
+        let open = self.partitions.iter().filter(|(_, partition)| !partition.leaving);
+        let (offsets, commits): (Vec<_>, Vec<OffsetCommit>) = open
+            .filter_map(|(slot, partition)| partition.commit().map(|commit| (*slot, commit)))
+            .map(|(slot, commit)| ((slot, commit.committed.offset), commit))
+            .unzip();
+        if commits.is_empty() {
+            return;
+        }
+        self.committing = true;
+        let commands = self.commands.clone();
+        self.work.push(Box::pin(async move {
+            let result = commands.commit(commits).await;
+            Done::Committed { offsets, result }
+        }));
+    }
+
+    pub(super) fn committed(&mut self, offsets: Vec<(Slot, u64)>, result: Result<(), CommitError>) {
+        self.committing = false;
+        match result {
+            Ok(()) => {
+                for (slot, offset) in offsets {
+                    if let Some(partition) = self.partitions.get_mut(&slot) {
+                        partition.committed(offset);
+                    }
+                }
+            }
+            Err(error) => {
+                tracing::warn!(group = %self.shared.group.id, reason = %error, "A commit failed.");
+                // What is not this member's any more is taken away by an event; what still is, is tried again.
+                self.commit_due.get_or_insert(Instant::now() + COMMIT_INTERVAL * 5);
+            }
+        }
+    }
+}

@@ -1,0 +1,539 @@
+//! The member's loop against a scripted driver, a scripted handler and a broker that remembers.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use futures_util::future::BoxFuture;
+use tokio::{
+    sync::{Notify, watch},
+    task::JoinHandle,
+    time::{Instant, timeout},
+};
+
+use super::{End, Engine, Shared, Wish};
+use crate::{
+    broker::{
+        Acknowledgement, Assigned, Broker, BrokerError, Command, CommitError, Committed,
+        EnsuredTopic, GroupInfo, Health, Member, MemberDriver, MemberEvent, MemberSpec,
+        OffsetCommit, ProduceError, Produced, TopicInfo, TopicSpec,
+    },
+    config::{Allow, Group, Isolation, Limits, OnReject, Ordering, PluginUse, Retry, Start},
+    dispatch::{
+        Counters,
+        output::Output,
+        status::{MemberState, MemberStatus},
+    },
+    handler::{Delivery, Generation, Handler, Outcome, RunReport},
+    produce::Producer,
+    record::{NewRecord, Record, TopicPartition},
+};
+
+/// How long a test waits for what must come.
+const SOON: Duration = Duration::from_secs(20);
+
+/// What a handler makes of a record, after waiting if it likes.
+type Script = Arc<dyn Fn(Delivery) -> BoxFuture<'static, Outcome> + Send + Sync>;
+
+struct ScriptedHandler {
+    script: Script,
+    /// Offset and attempt of every call, in the order they began.
+    calls: Arc<Mutex<Vec<(u64, u32)>>>,
+}
+
+impl Handler for ScriptedHandler {
+    fn handle(&self, run: Vec<Delivery>) -> BoxFuture<'static, RunReport> {
+        let (script, calls, generation) =
+            (self.script.clone(), self.calls.clone(), self.generation());
+        Box::pin(async move {
+            let mut outcomes = Vec::new();
+            for delivery in &run {
+                calls.lock().unwrap().push((delivery.record.offset, delivery.attempt));
+                outcomes.push(script(delivery.clone()).await);
+                if !matches!(outcomes.last(), Some(Outcome::Handled(_))) {
+                    break;
+                }
+            }
+            RunReport { generation, deliveries: run, outcomes }
+        })
+    }
+
+    fn generation(&self) -> Generation {
+        Generation { plugin: "scripted".into(), digest: [1; 32] }
+    }
+}
+
+/// Takes every record but those of a topic called `refused`, and remembers it.
+#[derive(Default)]
+struct Memory {
+    produced: Mutex<Vec<NewRecord>>,
+    /// The next so many records are not taken.
+    trouble: Mutex<u32>,
+}
+
+#[async_trait]
+impl Broker for Memory {
+    fn produce(&self, record: NewRecord) -> Acknowledgement {
+        if &*record.topic == "refused" {
+            return Acknowledgement::failed(ProduceError::UnknownTopic { topic: record.topic });
+        }
+        let mut trouble = self.trouble.lock().unwrap();
+        if *trouble > 0 {
+            *trouble -= 1;
+            return Acknowledgement::failed(ProduceError::Unavailable { reason: "down".into() });
+        }
+        let mut produced = self.produced.lock().unwrap();
+        let (acknowledge, acknowledgement) = Acknowledgement::pair();
+        acknowledge.send(Ok(Produced {
+            partition: 0,
+            offset: produced.len() as u64,
+            timestamp: 0,
+        }));
+        produced.push(record);
+        acknowledgement
+    }
+
+    async fn partitions(&self, _topic: &str) -> Result<u32, BrokerError> {
+        Ok(3)
+    }
+
+    async fn ensure_topic(&self, _spec: &TopicSpec) -> Result<EnsuredTopic, BrokerError> {
+        Ok(EnsuredTopic::Created)
+    }
+
+    async fn topics(&self) -> Result<Vec<TopicInfo>, BrokerError> {
+        unreachable!("a member asks for no topics")
+    }
+
+    async fn topic(&self, _name: &str) -> Result<TopicInfo, BrokerError> {
+        unreachable!("a member asks for no topic")
+    }
+
+    async fn records(
+        &self,
+        _at: &TopicPartition,
+        _offset: u64,
+        _limit: usize,
+    ) -> Result<Vec<Record>, BrokerError> {
+        unreachable!("a member looks at no records")
+    }
+
+    fn join(&self, _spec: MemberSpec) -> Result<Member, BrokerError> {
+        unreachable!("the test is the driver")
+    }
+
+    async fn group(&self, _id: &str) -> Result<GroupInfo, BrokerError> {
+        unreachable!("a member asks for no group")
+    }
+
+    async fn groups(&self) -> Result<Vec<String>, BrokerError> {
+        unreachable!("a member asks for no groups")
+    }
+
+    fn health(&self) -> Health {
+        Health::Ready
+    }
+
+    async fn close(&self, _deadline: Duration) {}
+}
+
+/// A running member, and everything around it in the test's hands.
+struct Rig {
+    driver: MemberDriver,
+    wish: watch::Sender<Wish>,
+    status: watch::Receiver<MemberStatus>,
+    calls: Arc<Mutex<Vec<(u64, u32)>>>,
+    broker: Arc<Memory>,
+    shared: Arc<Shared>,
+    task: JoinHandle<End>,
+}
+
+fn group(ordering: Ordering, on_reject: OnReject) -> Group {
+    Group {
+        id: "g".into(),
+        topics: vec!["t".into()],
+        consumers: 1,
+        handler: PluginUse {
+            plugin: "scripted".into(),
+            config: Default::default(),
+            limits: Limits::default(),
+            allow: Allow::default(),
+        },
+        output_topic: None,
+        ordering,
+        start: Start::Earliest,
+        max_in_flight: 64,
+        retry: Retry {
+            attempts: 3,
+            backoff: Duration::from_millis(1),
+            max_backoff: Duration::from_millis(2),
+        },
+        on_reject,
+        dead_letter_topic: None,
+        isolation: Isolation::None,
+        instance_id: None,
+    }
+}
+
+impl Rig {
+    fn new(
+        group: Group,
+        script: impl Fn(Delivery) -> BoxFuture<'static, Outcome> + Send + Sync + 'static,
+    ) -> Self {
+        let (member, driver) = Member::pair();
+        let (wish, wishes) = watch::channel(Wish::default());
+        let (status, shown) = watch::channel(MemberStatus {
+            id: None,
+            state: MemberState::Joining,
+            trouble: None,
+            partitions: Vec::new(),
+        });
+        let calls = Arc::<Mutex<Vec<_>>>::default();
+        let handler = ScriptedHandler { script: Arc::new(script), calls: calls.clone() };
+        let broker = Arc::new(Memory::default());
+        let group = Arc::new(group);
+        let producer = Producer::new(broker.clone(), Default::default());
+        let shared = Arc::new(Shared {
+            output: Output::new(broker.clone(), producer, group.clone()),
+            group,
+            handler: Arc::new(handler),
+            counters: Counters::default(),
+        });
+        let engine = Engine::new(shared.clone(), member.commands.clone(), status);
+        let task = tokio::spawn(engine.run(member, wishes));
+        Self { driver, wish, status: shown, calls, broker, shared, task }
+    }
+
+    async fn assign(&self, partition: u32, committed: Option<u64>) {
+        let committed = committed.map(|offset| Committed { offset, metadata: String::new() });
+        let partitions = vec![Assigned { partition: at(partition), committed }];
+        self.send(MemberEvent::Assigned { member_id: "m".into(), partitions }).await;
+    }
+
+    async fn records(&self, partition: u32, offsets: std::ops::Range<u64>) {
+        let records = offsets.map(|offset| record(partition, offset, None)).collect();
+        self.send(MemberEvent::Records(records)).await;
+    }
+
+    async fn send(&self, event: MemberEvent) {
+        timeout(SOON, self.driver.events.send(event))
+            .await
+            .expect("the member takes events")
+            .unwrap();
+    }
+
+    async fn command(&mut self) -> Command {
+        timeout(SOON, self.driver.commands.recv()).await.expect("a command comes").unwrap()
+    }
+
+    /// Answers the next command, which must be a commit.
+    async fn commit(&mut self, answer: Result<(), CommitError>) -> Vec<OffsetCommit> {
+        match self.command().await {
+            Command::Commit { offsets, done } => {
+                done.send(answer).unwrap();
+                offsets
+            }
+            other => panic!("a commit was expected, not {other:?}"),
+        }
+    }
+
+    /// Answers commits until partition 0 is committed at `offset`.
+    async fn committed(&mut self, offset: u64) {
+        loop {
+            let last = self.commit(Ok(())).await.pop().unwrap().committed.offset;
+            assert!(last <= offset, "committed {last}, past {offset}");
+            if last == offset {
+                return;
+            }
+        }
+    }
+
+    fn calls(&self) -> Vec<(u64, u32)> {
+        self.calls.lock().unwrap().clone()
+    }
+
+    async fn leave(&mut self) {
+        self.wish.send_modify(|wish| wish.leave = Some(Instant::now() + SOON));
+    }
+
+    async fn until(&mut self, wanted: impl Fn(&MemberStatus) -> bool) {
+        timeout(SOON, self.status.wait_for(wanted)).await.expect("the status comes").unwrap();
+    }
+}
+
+fn at(partition: u32) -> TopicPartition {
+    TopicPartition::new("t", partition)
+}
+
+fn record(partition: u32, offset: u64, key: Option<&'static str>) -> Record {
+    Record {
+        topic: "t".into(),
+        partition,
+        offset,
+        timestamp: Some(7),
+        key: key.map(|key| key.into()),
+        value: Some("v".into()),
+        headers: Vec::new(),
+    }
+}
+
+fn handled() -> BoxFuture<'static, Outcome> {
+    Box::pin(async { Outcome::Handled(Vec::new()) })
+}
+
+fn rejected() -> BoxFuture<'static, Outcome> {
+    Box::pin(async { Outcome::Reject { reason: "poison".into() } })
+}
+
+#[tokio::test]
+async fn records_are_handled_in_order_and_then_committed() {
+    let mut rig = Rig::new(group(Ordering::Partition, OnReject::DeadLetter), |_| handled());
+    rig.assign(0, Some(5)).await;
+    rig.records(0, 5..500).await;
+    rig.committed(500).await;
+    assert_eq!(rig.calls(), (5..500).map(|offset| (offset, 1)).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_record_that_was_received_before_is_not_handled_again() {
+    let mut rig = Rig::new(group(Ordering::Partition, OnReject::DeadLetter), |_| handled());
+    rig.assign(0, Some(5)).await;
+    rig.records(0, 3..8).await;
+    rig.records(0, 6..9).await;
+    rig.committed(9).await;
+    assert_eq!(rig.calls().len(), 4);
+}
+
+#[tokio::test]
+async fn a_retry_holds_its_lane_and_no_other() {
+    let mut rig = Rig::new(group(Ordering::Key, OnReject::DeadLetter), |delivery| {
+        Box::pin(async move {
+            match (delivery.record.offset, delivery.attempt) {
+                (0, 1) => Outcome::Retry {
+                    reason: "later".into(),
+                    after: Some(Duration::from_millis(300)),
+                },
+                _ => Outcome::Handled(Vec::new()),
+            }
+        })
+    });
+    rig.assign(0, None).await;
+    let keys = ["a", "a", "b", "b"];
+    let records = keys.iter().zip(0..).map(|(key, offset)| record(0, offset, Some(key))).collect();
+    rig.send(MemberEvent::Records(records)).await;
+    rig.committed(4).await;
+    let calls = rig.calls();
+    let place = |call| calls.iter().position(|other| *other == call).unwrap();
+    assert!(place((0, 1)) < place((0, 2)) && place((0, 2)) < place((1, 1)), "{calls:?}");
+    assert!(place((2, 1)) < place((3, 1)) && place((3, 1)) < place((0, 2)), "{calls:?}");
+}
+
+#[tokio::test]
+async fn a_record_out_of_attempts_becomes_a_dead_letter_before_its_offset_is_committed() {
+    let mut rig = Rig::new(group(Ordering::Partition, OnReject::DeadLetter), |delivery| {
+        Box::pin(async move {
+            match delivery.record.offset {
+                1 => Outcome::Retry { reason: "no luck".into(), after: None },
+                _ => Outcome::Handled(Vec::new()),
+            }
+        })
+    });
+    *rig.broker.trouble.lock().unwrap() = 1;
+    rig.assign(0, None).await;
+    rig.records(0, 0..3).await;
+    rig.committed(3).await;
+    assert_eq!(rig.calls(), [(0, 1), (1, 1), (1, 2), (1, 3), (2, 1)]);
+    let produced = rig.broker.produced.lock().unwrap().clone();
+    let [letter] = &produced[..] else { panic!("one dead letter was expected, not {produced:?}") };
+    assert_eq!((&*letter.topic, letter.partition), ("t.dead-letters", Some(0)));
+    let header = |name: &str| {
+        let header = letter.headers.iter().find(|header| header.key == name).unwrap();
+        String::from_utf8(header.value.clone().unwrap().to_vec()).unwrap()
+    };
+    assert_eq!(header("keyway.source"), "t/0@1");
+    assert_eq!(header("keyway.group"), "g");
+    assert_eq!(header("keyway.attempts"), "3");
+    assert_eq!(header("keyway.reason"), "no luck");
+    assert_eq!(header("keyway.handler"), "scripted@010101010101");
+    assert!(humantime::parse_rfc3339(&header("keyway.rejected-at")).is_ok());
+}
+
+#[tokio::test]
+async fn an_output_that_is_refused_fails_its_record_and_those_behind_wait_for_it() {
+    let mut rig = Rig::new(group(Ordering::Partition, OnReject::Drop), |delivery| {
+        Box::pin(async move {
+            let topic = if delivery.record.offset == 1 { "refused" } else { "out" };
+            Outcome::Handled(vec![NewRecord::new(topic, "v")])
+        })
+    });
+    rig.assign(0, None).await;
+    rig.records(0, 0..3).await;
+    rig.committed(3).await;
+    assert_eq!(rig.calls().iter().filter(|(offset, _)| *offset == 1).count(), 3);
+    assert_eq!(rig.calls().last(), Some(&(2, 1)), "the record behind is handled after it");
+    assert_eq!(rig.shared.counters.dropped.get(), 1);
+}
+
+#[tokio::test]
+async fn an_output_that_meets_trouble_is_written_once_it_passes() {
+    let mut rig = Rig::new(group(Ordering::Partition, OnReject::Drop), |_| {
+        Box::pin(async { Outcome::Handled(vec![NewRecord::new("out", "v")]) })
+    });
+    *rig.broker.trouble.lock().unwrap() = 2;
+    rig.assign(0, None).await;
+    rig.records(0, 0..1).await;
+    rig.committed(1).await;
+    assert_eq!(rig.broker.produced.lock().unwrap().len(), 1);
+    assert_eq!(rig.calls(), [(0, 1)]);
+}
+
+#[tokio::test]
+async fn a_partition_that_stops_goes_on_from_that_record_when_it_is_resumed() {
+    let mut rig = Rig::new(group(Ordering::Partition, OnReject::Stop), |delivery| {
+        if delivery.record.offset == 1 && delivery.attempt == 1 { rejected() } else { handled() }
+    });
+    rig.assign(0, None).await;
+    rig.records(0, 0..3).await;
+    assert!(matches!(rig.command().await, Command::Pause(partitions) if partitions == [at(0)]));
+    rig.until(|status| status.partitions.iter().any(|partition| partition.stopped.is_some())).await;
+    rig.committed(1).await;
+    rig.wish.send_modify(|wish| wish.restarts += 1);
+    assert!(matches!(rig.command().await, Command::Seek { offset: 1, .. }));
+    assert!(matches!(rig.command().await, Command::Resume(_)));
+    rig.records(0, 3..5).await;
+    rig.send(MemberEvent::Sought { partition: at(0), offset: 1 }).await;
+    let calls = rig.calls().len();
+    assert_eq!(calls, 2, "records from before the seek are not handled");
+    rig.records(0, 2..4).await;
+    rig.committed(4).await;
+}
+
+#[tokio::test]
+async fn a_revoked_partition_is_finished_committed_and_only_then_released() {
+    let (began, proceed) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (began_too, proceed_too) = (began.clone(), proceed.clone());
+    let mut rig = Rig::new(group(Ordering::None, OnReject::DeadLetter), move |_| {
+        let (began, proceed) = (began_too.clone(), proceed_too.clone());
+        Box::pin(async move {
+            began.notify_one();
+            proceed.notified().await;
+            Outcome::Handled(Vec::new())
+        })
+    });
+    rig.assign(0, Some(0)).await;
+    rig.records(0, 0..1).await;
+    began.notified().await;
+    rig.send(MemberEvent::Revoking(vec![at(0)])).await;
+    rig.records(0, 1..5).await;
+    rig.until(|status| status.state == MemberState::Rebalancing).await;
+    assert!(
+        rig.driver.commands.try_recv().is_err(),
+        "nothing is released while a record is in flight"
+    );
+    proceed.notify_one();
+    assert_eq!(rig.commit(Ok(())).await[0].committed.offset, 1);
+    assert!(matches!(rig.command().await, Command::Release(partitions) if partitions == [at(0)]));
+    assert_eq!(rig.calls(), [(0, 1)]);
+}
+
+#[tokio::test]
+async fn a_lost_partition_is_not_committed() {
+    let (began, proceed) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (began_too, proceed_too) = (began.clone(), proceed.clone());
+    let mut rig = Rig::new(group(Ordering::Partition, OnReject::DeadLetter), move |delivery| {
+        let (began, proceed) = (began_too.clone(), proceed_too.clone());
+        Box::pin(async move {
+            if delivery.record.partition == 0 {
+                began.notify_one();
+                proceed.notified().await;
+            }
+            Outcome::Handled(Vec::new())
+        })
+    });
+    rig.assign(0, Some(0)).await;
+    rig.assign(1, Some(0)).await;
+    rig.records(0, 0..1).await;
+    began.notified().await;
+    rig.send(MemberEvent::Lost(vec![at(0)])).await;
+    proceed.notify_one();
+    rig.records(1, 0..1).await;
+    let commits = rig.commit(Ok(())).await;
+    assert_eq!(commits.iter().map(|commit| commit.partition.partition).collect::<Vec<_>>(), [1]);
+}
+
+#[tokio::test]
+async fn a_commit_that_fails_is_tried_again() {
+    let mut rig = Rig::new(group(Ordering::Partition, OnReject::DeadLetter), |_| handled());
+    rig.assign(0, None).await;
+    rig.records(0, 0..1).await;
+    rig.commit(Err(CommitError::Unavailable("down".into()))).await;
+    assert_eq!(rig.commit(Ok(())).await[0].committed.offset, 1);
+}
+
+#[tokio::test]
+async fn leaving_finishes_what_is_in_flight_and_commits_it() {
+    let mut rig = Rig::new(group(Ordering::Partition, OnReject::DeadLetter), |_| handled());
+    rig.assign(0, Some(0)).await;
+    rig.records(0, 0..10).await;
+    rig.until(|status| status.state == MemberState::Active).await;
+    rig.leave().await;
+    let mut committed = 0;
+    loop {
+        match rig.command().await {
+            Command::Commit { offsets, done } => {
+                committed = offsets[0].committed.offset;
+                done.send(Ok(())).unwrap();
+            }
+            Command::Release(_) => {}
+            Command::Leave => break,
+            other => panic!("not while leaving: {other:?}"),
+        }
+    }
+    assert_eq!(committed as usize, rig.calls().len());
+    let Rig { driver, task, .. } = rig;
+    drop(driver);
+    assert_eq!(task.await.unwrap(), End::Left);
+}
+
+#[tokio::test]
+async fn a_member_that_leaves_cuts_off_a_handler_that_does_not_end() {
+    let began = Arc::new(Notify::new());
+    let began_too = began.clone();
+    let mut rig = Rig::new(group(Ordering::Partition, OnReject::DeadLetter), move |_| {
+        began_too.notify_one();
+        Box::pin(std::future::pending())
+    });
+    rig.assign(0, None).await;
+    rig.records(0, 0..1).await;
+    began.notified().await;
+    rig.wish.send_modify(|wish| wish.leave = Some(Instant::now()));
+    assert!(matches!(rig.command().await, Command::Release(_)), "with nothing to commit");
+    assert!(matches!(rig.command().await, Command::Leave));
+}
+
+#[tokio::test]
+async fn a_handler_that_is_slow_makes_its_partition_pause_and_go_on_later() {
+    let proceed = Arc::new(tokio::sync::Semaphore::new(0));
+    let proceed_too = proceed.clone();
+    let mut rig = Rig::new(group(Ordering::Partition, OnReject::DeadLetter), move |_| {
+        let proceed = proceed_too.clone();
+        Box::pin(async move {
+            proceed.acquire().await.unwrap().forget();
+            Outcome::Handled(Vec::new())
+        })
+    });
+    rig.assign(0, Some(0)).await;
+    rig.records(0, 0..3000).await;
+    assert!(matches!(rig.command().await, Command::Pause(partitions) if partitions == [at(0)]));
+    proceed.add_permits(3000);
+    loop {
+        match rig.command().await {
+            Command::Resume(partitions) => break assert_eq!(partitions, [at(0)]),
+            Command::Commit { done, .. } => done.send(Ok(())).unwrap(),
+            other => panic!("unexpected: {other:?}"),
+        }
+    }
+    rig.committed(3000).await;
+}

@@ -1,0 +1,146 @@
+//! One assigned partition: how far it is, whether it may be read on, and what is shown of it.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use tokio_util::sync::CancellationToken;
+
+use super::{lanes::Load, offsets::Offsets, status::PartitionStatus};
+use crate::{
+    broker::{Assigned, Committed, OffsetCommit},
+    handler::Generation,
+    record::TopicPartition,
+};
+
+/// Generations remembered with their first offsets.
+const GENERATIONS: usize = 16;
+/// Offsets tracked above an unfinished one before the partition is held back.
+const TRACKED: usize = 100_000;
+/// How long a full partition is merely not read before it is paused. Pausing a Kafka partition throws away what was
+/// fetched ahead, so a handler that keeps up with short bursts should not cause it.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// A partition in a member's hands.
+#[derive(Debug)]
+pub(super) struct Partition {
+    pub(super) name: TopicPartition,
+    pub(super) offsets: Offsets,
+    /// Records taken by runs and dead letters being written.
+    pub(super) in_flight: usize,
+    /// Stops what is in flight, when there is no more time for it.
+    pub(super) cancel: CancellationToken,
+    /// Why it stands still by the policy `stop`.
+    pub(super) stopped: Option<String>,
+    /// Its records come from an old position until the driver says otherwise.
+    pub(super) seeking: bool,
+    /// It is being given up: nothing more is taken in.
+    pub(super) leaving: bool,
+    /// Paused at the driver because too much waits.
+    pub(super) held: bool,
+    full_since: Option<Instant>,
+    committed: Option<u64>,
+    generations: Vec<(Generation, u64)>,
+}
+
+/// What a partition's load asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pressure {
+    /// Read on.
+    Open,
+    /// Do not read on before this moment, and look again then.
+    Full(Instant),
+    /// It has been full for long: pause it.
+    Hold,
+}
+
+impl Partition {
+    pub(super) fn new(assigned: Assigned) -> Self {
+        let committed = assigned.committed.map(|committed| committed.offset);
+        Self {
+            name: assigned.partition,
+            offsets: Offsets::new(committed.unwrap_or(0)),
+            in_flight: 0,
+            cancel: CancellationToken::new(),
+            stopped: None,
+            seeking: false,
+            leaving: false,
+            held: false,
+            full_since: None,
+            committed,
+            generations: Vec::new(),
+        }
+    }
+
+    /// The same partition from another position on; what is in flight of the old one no longer counts.
+    pub(super) fn moved(self, offset: u64) -> Self {
+        self.cancel.cancel();
+        let committed = self.committed.map(|offset| Committed { offset, metadata: String::new() });
+        let mut moved = Self::new(Assigned { partition: self.name, committed });
+        moved.offsets = Offsets::new(offset);
+        moved.generations = self.generations;
+        moved.held = self.held;
+        moved
+    }
+
+    /// Whether records that come now are to be taken in.
+    pub(super) fn takes_in(&self) -> bool {
+        !self.leaving && !self.seeking && self.stopped.is_none()
+    }
+
+    /// What there is to commit; `None`: nothing new.
+    pub(super) fn commit(&self) -> Option<OffsetCommit> {
+        let offset = self.offsets.committable();
+        (offset > self.committed.unwrap_or(0)).then(|| OffsetCommit {
+            partition: self.name.clone(),
+            committed: Committed { offset, metadata: String::new() },
+        })
+    }
+
+    /// Notes a commit that is durable.
+    pub(super) fn committed(&mut self, offset: u64) {
+        self.committed = self.committed.max(Some(offset));
+    }
+
+    /// Notes which generation handled a record.
+    pub(super) fn handled_by(&mut self, generation: &Generation, offset: u64) {
+        if self.generations.last().is_none_or(|(last, _)| last != generation) {
+            if self.generations.len() == GENERATIONS {
+                self.generations.remove(0);
+            }
+            self.generations.push((generation.clone(), offset));
+        }
+    }
+
+    /// What its load asks for; `share` is the most that may wait of it.
+    pub(super) fn pressure(&mut self, load: Load, share: Load, now: Instant) -> Pressure {
+        let full = load.records >= share.records
+            || load.bytes >= share.bytes
+            || self.offsets.tracked() >= TRACKED;
+        if !full {
+            self.full_since = None;
+            return Pressure::Open;
+        }
+        let until = *self.full_since.get_or_insert(now) + PATIENCE;
+        if now < until { Pressure::Full(until) } else { Pressure::Hold }
+    }
+
+    /// Whether a partition that is held may go on: half of its share is free again.
+    pub(super) fn may_resume(&self, load: Load, share: Load) -> bool {
+        load.records <= share.records / 2
+            && load.bytes <= share.bytes / 2
+            && self.offsets.tracked() <= TRACKED / 2
+    }
+
+    pub(super) fn status(&self, load: Load) -> PartitionStatus {
+        PartitionStatus {
+            partition: self.name.clone(),
+            in_flight: self.in_flight,
+            waiting: load.records,
+            committed: self.committed,
+            generation: self.generations.last().map(|(generation, _)| generation.clone()),
+            first_offsets: self.generations.clone(),
+            stopped: self.stopped.clone(),
+        }
+    }
+}
