@@ -5,6 +5,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 
 use crate::{
@@ -13,11 +14,14 @@ use crate::{
     record::NewRecord,
 };
 
-/// Writes records, choosing where they go.
+/// Key selectors, by the topic that they decide for.
+pub type Selectors = HashMap<Arc<str>, Arc<dyn Selector>>;
+
+/// Writes records, choosing where they go. Cheap to clone.
 #[derive(Clone)]
 pub struct Producer {
     broker: Arc<dyn Broker>,
-    selectors: Arc<HashMap<Arc<str>, Arc<dyn Selector>>>,
+    selectors: Arc<ArcSwap<Selectors>>,
 }
 
 /// A record on its way to the broker.
@@ -56,9 +60,14 @@ pub enum SendError {
 }
 
 impl Producer {
-    /// A producer over `broker` that asks `selectors`, by topic.
-    pub fn new(broker: Arc<dyn Broker>, selectors: HashMap<Arc<str>, Arc<dyn Selector>>) -> Self {
-        Self { broker, selectors: Arc::new(selectors) }
+    /// A producer over `broker` that asks `selectors`.
+    pub fn new(broker: Arc<dyn Broker>, selectors: Selectors) -> Self {
+        Self { broker, selectors: Arc::new(ArcSwap::from_pointee(selectors)) }
+    }
+
+    /// Asks other selectors from the next record on, in every clone.
+    pub fn set_selectors(&self, selectors: Selectors) {
+        self.selectors.store(Arc::new(selectors));
     }
 
     /// Chooses where the record goes and hands it to the broker. The acknowledgement is still to be waited for.
@@ -74,7 +83,7 @@ impl Producer {
         if record.partition.is_some() {
             return Ok(SelectedBy::Caller);
         }
-        let Some(selector) = self.selectors.get(&record.topic) else {
+        let Some(selector) = self.selectors.load().get(&record.topic).cloned() else {
             return Ok(if record.key.is_some() { SelectedBy::Caller } else { SelectedBy::Nobody });
         };
         let partitions =
