@@ -4,6 +4,7 @@ pub mod broker;
 pub mod config;
 pub mod dispatch;
 pub mod handler;
+pub mod http;
 pub mod plugin;
 pub mod produce;
 pub mod record;
