@@ -140,13 +140,19 @@ impl Server {
             address: self.address,
             starved: false,
         };
-        let mut connections =
-            Connections { tasks: JoinSet::new(), drain: Arc::default(), service, limits };
+        let mut connections = Connections {
+            served: JoinSet::new(),
+            refused: JoinSet::new(),
+            drain: Arc::default(),
+            service,
+            limits,
+        };
         tokio::pin!(shutdown);
         loop {
             tokio::select! {
                 socket = listener.accept() => connections.open(socket),
-                Some(_) = connections.tasks.join_next() => {}
+                Some(_) = connections.served.join_next() => {}
+                Some(_) = connections.refused.join_next() => {}
                 () = &mut shutdown => break,
             }
         }
@@ -201,7 +207,8 @@ fn is_of_the_client(error: &io::Error) -> bool {
 }
 
 struct Connections<S> {
-    tasks: JoinSet<()>,
+    served: JoinSet<()>,
+    refused: JoinSet<()>,
     drain: Arc<Drain>,
     service: S,
     limits: ServerLimits,
@@ -215,20 +222,20 @@ where
     B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
 {
     fn open(&mut self, socket: TcpStream) {
-        while self.tasks.try_join_next().is_some() {}
-        if self.tasks.len() < self.limits.connections {
+        while self.served.try_join_next().is_some() {}
+        if self.served.len() < self.limits.connections {
             let (service, drain) = (self.service.clone(), self.drain.clone());
-            self.tasks.spawn(connection::serve(socket, service, self.limits, drain));
-        } else if self.tasks.len() < self.limits.connections + REFUSALS {
-            self.tasks.spawn(refuse(socket, self.limits.linger));
+            self.served.spawn(connection::serve(socket, service, self.limits, drain));
+        } else if self.refused.len() < REFUSALS {
+            self.refused.spawn(refuse(socket, self.limits.linger));
         }
     }
 
     async fn drain(mut self) -> Drained {
-        let all_done = async { while self.tasks.join_next().await.is_some() {} };
+        let all_done = async { while self.served.join_next().await.is_some() {} };
         let in_time = timeout(self.limits.drain, all_done).await.is_ok();
-        let cut_off = if in_time { 0 } else { self.tasks.len() };
-        self.tasks.shutdown().await;
+        let cut_off = if in_time { 0 } else { self.served.len() };
+        self.served.shutdown().await;
         Drained { cut_off }
     }
 }
