@@ -1,0 +1,3 @@
+//! The cases, by area.
+
+pub(crate) mod produce;

@@ -1,0 +1,188 @@
+//! A member that is watched: its events are taken as they come, and a case waits for what it wants to have seen.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use keyway::{
+    broker::{Broker, Commands, Committed, Member, MemberEvent, MemberSpec, OffsetCommit},
+    config::Start,
+    record::{Record, TopicPartition},
+};
+use tokio::{sync::watch, task::JoinHandle, time::timeout};
+
+use crate::fixture::PATIENCE;
+
+/// What became of a member so far.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    /// Its id, once it has been assigned something or nothing.
+    pub(crate) id: Option<Arc<str>>,
+    /// What it has, with what was committed when it came.
+    pub(crate) owned: BTreeMap<TopicPartition, Option<Committed>>,
+    /// Every record, in the order of arrival.
+    pub(crate) records: Vec<Record>,
+    /// Records of partitions that it did not have: none, ever.
+    pub(crate) stray: Vec<Record>,
+    /// What was ever in a `Revoking`.
+    pub(crate) revoked: Vec<TopicPartition>,
+    /// What was ever in a `Lost`.
+    pub(crate) lost: Vec<TopicPartition>,
+    /// Seeks that took effect, each with the number of records that came before it.
+    pub(crate) sought: Vec<(TopicPartition, u64, usize)>,
+    /// How often it was assigned something or nothing.
+    pub(crate) assignments: usize,
+    /// Why it failed.
+    pub(crate) failed: Option<String>,
+    /// Whether its events have ended.
+    pub(crate) closed: bool,
+}
+
+/// What to do when partitions are revoked.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OnRevoke {
+    /// Give them up at once.
+    Release,
+    /// Nothing: the case gives them up.
+    Hold,
+}
+
+/// A member that takes all its events.
+pub(crate) struct Watched {
+    pub(crate) commands: Commands,
+    seen: watch::Receiver<Seen>,
+    task: JoinHandle<()>,
+}
+
+/// A member of `group` that reads `topic` from the earliest record on and releases what is revoked.
+pub(crate) fn join(
+    broker: &Arc<dyn Broker>,
+    group: &Arc<str>,
+    topic: &Arc<str>,
+    index: u32,
+) -> Watched {
+    join_with(broker, spec(group, topic, index), OnRevoke::Release)
+}
+
+/// How [`join`] joins.
+pub(crate) fn spec(group: &Arc<str>, topic: &Arc<str>, index: u32) -> MemberSpec {
+    MemberSpec {
+        group: group.clone(),
+        topics: vec![topic.clone()],
+        start: Start::Earliest,
+        index,
+        instance_id: None,
+    }
+}
+
+/// A member that joins in a way of its own.
+pub(crate) fn join_with(
+    broker: &Arc<dyn Broker>,
+    spec: MemberSpec,
+    on_revoke: OnRevoke,
+) -> Watched {
+    let member = broker.join(spec).unwrap();
+    let commands = member.commands.clone();
+    let (sender, seen) = watch::channel(Seen::default());
+    let task = tokio::spawn(take_events(member, sender, on_revoke));
+    Watched { commands, seen, task }
+}
+
+async fn take_events(mut member: Member, seen: watch::Sender<Seen>, on_revoke: OnRevoke) {
+    while let Some(event) = member.events.recv().await {
+        let revoking = match &event {
+            MemberEvent::Revoking(partitions) if on_revoke == OnRevoke::Release => {
+                partitions.clone()
+            }
+            _ => Vec::new(),
+        };
+        seen.send_modify(|seen| seen.take(event));
+        if !revoking.is_empty() {
+            seen.send_modify(|seen| seen.give_up(&revoking));
+            member.commands.release(revoking).await;
+        }
+    }
+    seen.send_modify(|seen| seen.closed = true);
+}
+
+impl Seen {
+    fn take(&mut self, event: MemberEvent) {
+        match event {
+            MemberEvent::Assigned { member_id, partitions } => {
+                self.id = Some(member_id);
+                self.assignments += 1;
+                self.owned.extend(partitions.into_iter().map(|new| (new.partition, new.committed)));
+            }
+            MemberEvent::Revoking(partitions) => self.revoked.extend(partitions),
+            MemberEvent::Lost(partitions) => {
+                self.give_up(&partitions);
+                self.lost.extend(partitions);
+            }
+            MemberEvent::Records(records) => {
+                for record in records {
+                    let owned = self.owned.contains_key(&record.topic_partition());
+                    if owned { &mut self.records } else { &mut self.stray }.push(record);
+                }
+            }
+            MemberEvent::Sought { partition, offset } => {
+                self.sought.push((partition, offset, self.records.len()));
+            }
+            MemberEvent::Troubled(_) => {}
+            MemberEvent::Failed(reason) => self.failed = Some(reason),
+        }
+    }
+
+    fn give_up(&mut self, partitions: &[TopicPartition]) {
+        self.owned.retain(|partition, _| !partitions.contains(partition));
+    }
+
+    /// The offsets that came of one partition, in order of arrival.
+    pub(crate) fn offsets(&self, partition: &TopicPartition) -> Vec<u64> {
+        self.of(partition).map(|record| record.offset).collect()
+    }
+
+    /// The records that came of one partition.
+    pub(crate) fn of<'a>(
+        &'a self,
+        partition: &'a TopicPartition,
+    ) -> impl Iterator<Item = &'a Record> {
+        self.records.iter().filter(move |record| {
+            record.topic == partition.topic && record.partition == partition.partition
+        })
+    }
+}
+
+impl Watched {
+    /// Waits until `condition` holds of what was seen.
+    pub(crate) async fn until(&self, what: &str, condition: impl FnMut(&Seen) -> bool) {
+        let mut seen = self.seen.clone();
+        let met = timeout(PATIENCE, seen.wait_for(condition)).await.is_ok_and(|met| met.is_ok());
+        assert!(met, "never: {what}\n{:#?}", &*self.seen.borrow());
+    }
+
+    /// What was seen so far.
+    pub(crate) fn seen(&self) -> watch::Ref<'_, Seen> {
+        self.seen.borrow()
+    }
+
+    /// Commits one offset with metadata.
+    pub(crate) async fn commit(
+        &self,
+        partition: &TopicPartition,
+        offset: u64,
+        metadata: &str,
+    ) -> Result<(), keyway::broker::CommitError> {
+        let committed = Committed { offset, metadata: metadata.into() };
+        self.commands.commit(vec![OffsetCommit { partition: partition.clone(), committed }]).await
+    }
+
+    /// Leaves the group and waits until that is done.
+    pub(crate) async fn leave(self) {
+        self.commands.leave().await;
+        self.until("the member's events end after it left", |seen| seen.closed).await;
+    }
+
+    /// Goes away without a word, as far as that is possible within one process.
+    pub(crate) async fn kill(self) {
+        self.task.abort();
+        self.task.await.ok();
+    }
+}
