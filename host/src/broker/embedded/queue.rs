@@ -1,0 +1,153 @@
+//! What waits for the writer: everything that arrives while it writes forms its next batch.
+
+use std::{
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::sync::oneshot;
+
+use super::{catalog::Partition, error::StoreError};
+use crate::{
+    broker::{Acknowledge, CommitError, Committed, EnsuredTopic},
+    record::NewRecord,
+};
+
+/// Requests that may wait.
+const REQUESTS: usize = 65_536;
+/// Bytes of records that may wait.
+const BYTES: usize = 32 << 20;
+
+/// Something for the writer to do.
+#[derive(Debug)]
+pub(super) enum Request {
+    /// Write a record.
+    Append(Append),
+    /// Keep committed offsets.
+    Commit {
+        group: Arc<str>,
+        offsets: Vec<(Arc<Partition>, Committed)>,
+        done: oneshot::Sender<Result<(), CommitError>>,
+    },
+    /// Tell what is committed, after the commits that were asked for before.
+    Committed {
+        group: Arc<str>,
+        partitions: Vec<Arc<Partition>>,
+        answer: Answer<Vec<Option<Committed>>>,
+    },
+    /// Create a topic where it is missing.
+    EnsureTopic { name: Arc<str>, partitions: u32, answer: Answer<EnsuredTopic> },
+}
+
+/// Where the answer to a request goes.
+pub(super) type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
+
+/// A record that has its partition.
+#[derive(Debug)]
+pub(super) struct Append {
+    pub(super) partition: Arc<Partition>,
+    pub(super) timestamp: u64,
+    pub(super) record: NewRecord,
+    pub(super) acknowledge: Acknowledge,
+}
+
+/// What [`Queue::take`] found.
+pub(super) enum Taken {
+    /// At least one request, in the order they came.
+    Requests(Vec<Request>),
+    /// Nothing, for as long as was waited.
+    Nothing,
+    /// Nothing, and nothing will come any more.
+    Closed,
+}
+
+/// Why a request was not taken; it comes back.
+#[derive(Debug)]
+pub(super) struct Refused(pub(super) Box<Request>, pub(super) StoreError);
+
+/// The queue.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    state: Mutex<State>,
+    filled: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    requests: Vec<Request>,
+    bytes: usize,
+    closed: bool,
+}
+
+impl Queue {
+    /// Puts a request in. Never waits.
+    pub(super) fn push(&self, request: Request) -> Result<(), Refused> {
+        let mut state = self.state();
+        let size = request.size();
+        let reason = if state.closed {
+            "the broker is closed"
+        } else if state.requests.len() >= REQUESTS
+            || (state.bytes > 0 && state.bytes + size > BYTES)
+        {
+            "the embedded broker's queue is full"
+        } else {
+            state.bytes += size;
+            state.requests.push(request);
+            self.filled.notify_one();
+            return Ok(());
+        };
+        Err(Refused(Box::new(request), StoreError::Unavailable(reason.into())))
+    }
+
+    /// Takes everything that waits, or waits up to `patience` for something; `None`: as long as it takes.
+    pub(super) fn take(&self, patience: Option<Duration>) -> Taken {
+        let is_waiting = |state: &mut State| state.requests.is_empty() && !state.closed;
+        let state = self.state();
+        let mut state = match patience {
+            None => {
+                self.filled.wait_while(state, is_waiting).unwrap_or_else(PoisonError::into_inner)
+            }
+            Some(patience) => {
+                self.filled
+                    .wait_timeout_while(state, patience, is_waiting)
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .0
+            }
+        };
+        if !state.requests.is_empty() {
+            state.bytes = 0;
+            return Taken::Requests(std::mem::take(&mut state.requests));
+        }
+        if state.closed { Taken::Closed } else { Taken::Nothing }
+    }
+
+    /// Takes no more requests. Those that wait are still served.
+    pub(super) fn close(&self) {
+        self.state().closed = true;
+        self.filled.notify_all();
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Request {
+    fn size(&self) -> usize {
+        match self {
+            Self::Append(append) => append.record.size(),
+            _ => 0,
+        }
+    }
+
+    /// Answers that it was not done.
+    pub(super) fn fail(self, error: &StoreError) {
+        match self {
+            Self::Append(append) => append.acknowledge.send(Err(error.clone().into())),
+            // Nobody waits any more: nobody to tell.
+            Self::Commit { done, .. } => drop(done.send(Err(error.clone().into()))),
+            Self::Committed { answer, .. } => drop(answer.send(Err(error.clone()))),
+            Self::EnsureTopic { answer, .. } => drop(answer.send(Err(error.clone()))),
+        }
+    }
+}
