@@ -1,5 +1,6 @@
 //! Keyway: a gateway in front of Apache Kafka whose keying and record handling are WebAssembly components.
 
+pub mod admin;
 pub mod broker;
 pub mod config;
 pub mod dispatch;

@@ -1,0 +1,193 @@
+//! The routes of the admin port.
+
+use std::{net::SocketAddr, time::Duration};
+
+use axum::{
+    Json, Router,
+    extract::{Path, Query, Request, State as Extract, rejection::QueryRejection},
+    http::StatusCode,
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::{any, get, post},
+};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    State, guard, inventory, metrics, page,
+    problem::Problem,
+    readiness,
+    snapshot::{self, Group, Plugin, Records, Topic},
+};
+use crate::record::TopicPartition;
+
+/// How long the broker may take for one answer.
+const BROKER_TIME: Duration = Duration::from_secs(5);
+/// Records of one look, when not given and at most.
+const RECORDS: usize = 100;
+const MOST_RECORDS: usize = 1000;
+
+type Answer<T> = Result<Json<T>, Problem>;
+
+/// Every route, for a port that listens on `listen`.
+pub fn router(state: State, listen: SocketAddr) -> Router {
+    let api = Router::new()
+        .route("/topics", get(topics))
+        .route("/topics/{topic}", get(topic))
+        .route("/topics/{topic}/records", get(records))
+        .route("/groups", get(groups))
+        .route("/groups/{id}", get(group))
+        .route("/groups/{id}/pause", post(pause))
+        .route("/groups/{id}/resume", post(resume))
+        .route("/plugins", get(plugins))
+        .route("/plugins/{name}", get(plugin))
+        .route("/plugins/{name}/rollback", any(not_yet))
+        .route("/dead-letters", any(not_yet))
+        .route("/key-preview", any(not_yet));
+    Router::new()
+        .route("/", get(page::page))
+        .route("/live", get(|| async { "live\n" }))
+        .route("/ready", get(ready))
+        .route("/metrics", get(metrics::metrics))
+        .nest("/api/v1", api)
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(middleware::from_fn(move |request: Request, next: Next| {
+            guarded(listen, request, next)
+        }))
+        .with_state(state)
+}
+
+async fn guarded(listen: SocketAddr, request: Request, next: Next) -> Response {
+    match guard::check(listen, request.method(), request.headers()) {
+        Ok(()) => next.run(request).await,
+        Err(problem) => problem.into_response(),
+    }
+}
+
+/// The answer of `/ready`.
+#[derive(Serialize)]
+struct Readiness {
+    ready: bool,
+    /// What is in the way; empty when ready.
+    reasons: Vec<String>,
+}
+
+async fn ready(Extract(state): Extract<State>) -> (StatusCode, Json<Readiness>) {
+    let reasons = state.obstacles();
+    let ready = reasons.is_empty();
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(Readiness { ready, reasons }))
+}
+
+impl State {
+    pub(super) fn obstacles(&self) -> Vec<String> {
+        readiness::obstacles(&self.broker.health(), &self.local.view(), self.local.not_ready())
+    }
+}
+
+async fn topics(Extract(state): Extract<State>) -> Answer<Vec<Topic>> {
+    in_time(inventory::topics(&*state.broker, &state.local.view())).await
+}
+
+async fn topic(Extract(state): Extract<State>, Path(name): Path<String>) -> Answer<Topic> {
+    in_time(inventory::topic(&*state.broker, &state.local.view(), &name)).await
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Look {
+    #[serde(default)]
+    partition: u32,
+    #[serde(default)]
+    offset: u64,
+    limit: Option<usize>,
+}
+
+async fn records(
+    Extract(state): Extract<State>,
+    Path(topic): Path<String>,
+    look: Result<Query<Look>, QueryRejection>,
+) -> Answer<Records> {
+    let Query(look) = look.map_err(|rejection| {
+        Problem::new(StatusCode::BAD_REQUEST, "invalid-query", rejection.body_text())
+    })?;
+    let limit = look.limit.unwrap_or(RECORDS);
+    if !(1..=MOST_RECORDS).contains(&limit) {
+        let detail = format!("limit is from 1 to {MOST_RECORDS}, not {limit}");
+        return Err(Problem::new(StatusCode::BAD_REQUEST, "invalid-query", detail));
+    }
+    let at = TopicPartition::new(topic, look.partition);
+    in_time(inventory::records(&*state.broker, &at, look.offset, limit)).await
+}
+
+async fn groups(Extract(state): Extract<State>) -> Answer<Vec<Group>> {
+    in_time(inventory::groups(&*state.broker, &state.local.view())).await
+}
+
+async fn group(Extract(state): Extract<State>, Path(id): Path<String>) -> Answer<Group> {
+    in_time(inventory::group(&*state.broker, &state.local.view(), &id)).await
+}
+
+async fn pause(state: Extract<State>, id: Path<String>) -> Answer<Group> {
+    set_paused(state, id, true).await
+}
+
+async fn resume(state: Extract<State>, id: Path<String>) -> Answer<Group> {
+    set_paused(state, id, false).await
+}
+
+/// Answers with the group as it is after that.
+async fn set_paused(
+    Extract(state): Extract<State>,
+    Path(id): Path<String>,
+    paused: bool,
+) -> Answer<Group> {
+    if !state.local.set_paused(&id, paused).await {
+        let detail = format!("this process runs no member of a group {id:?}");
+        return Err(Problem::new(StatusCode::NOT_FOUND, "unknown-group", detail));
+    }
+    tracing::info!(group = id, paused, "An operator changed whether the group is paused.");
+    group(Extract(state), Path(id)).await
+}
+
+async fn plugins(Extract(state): Extract<State>) -> Json<Vec<Plugin>> {
+    Json(snapshot::plugins(&state.local.view()))
+}
+
+async fn plugin(Extract(state): Extract<State>, Path(name): Path<String>) -> Answer<Plugin> {
+    let plugins = snapshot::plugins(&state.local.view());
+    let found = plugins.into_iter().find(|plugin| plugin.name == name);
+    found.map(Json).ok_or_else(|| {
+        let detail = format!("there is no plugin {name:?}");
+        Problem::new(StatusCode::NOT_FOUND, "unknown-plugin", detail)
+    })
+}
+
+async fn not_found(request: Request) -> Problem {
+    let detail = format!("there is nothing at {}", request.uri().path());
+    Problem::new(StatusCode::NOT_FOUND, "not-found", detail)
+}
+
+async fn not_yet(request: Request) -> Problem {
+    let detail = format!("this version of Keyway does not offer {} yet", request.uri().path());
+    Problem::new(StatusCode::NOT_FOUND, "not-offered-yet", detail)
+}
+
+async fn method_not_allowed(request: Request) -> Problem {
+    let detail = format!("{} does not take {}", request.uri().path(), request.method());
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", detail)
+}
+
+/// What the broker says, or that it takes too long: a probe or a page would rather know.
+async fn in_time<T>(
+    answer: impl Future<Output = Result<T, crate::broker::BrokerError>>,
+) -> Answer<T> {
+    match tokio::time::timeout(BROKER_TIME, answer).await {
+        Ok(answer) => Ok(Json(answer?)),
+        Err(_elapsed) => Err(Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "broker-unavailable",
+            format!("the broker has not answered for {} s", BROKER_TIME.as_secs()),
+        )),
+    }
+}

@@ -1,0 +1,180 @@
+//! `/metrics`, in the OpenMetrics text format.
+//!
+//! Made afresh for every scrape from the same snapshots as the API, so that the path of a record touches no registry.
+//! What the broker would have to be asked for (lag, offsets) is left out of a scrape that it does not answer in time.
+
+use std::time::Duration;
+
+use axum::{
+    extract::State as Extract,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use prometheus_client::{
+    encoding::text::encode,
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    registry::{Metric, Registry},
+};
+
+use super::{
+    State, inventory,
+    problem::Problem,
+    snapshot::{Group, View},
+};
+use crate::{broker::Health, dispatch};
+
+const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// How long the broker may take, within the ten seconds that Prometheus waits by default.
+const BROKER_TIME: Duration = Duration::from_secs(2);
+
+type Labels = Vec<(&'static str, String)>;
+
+pub(super) async fn metrics(Extract(state): Extract<State>) -> Response {
+    let view = state.local.view();
+    let mut registry = Registry::with_prefix("keyway");
+    process(&mut registry, &state);
+    plugins(&mut registry, &view);
+    counters(&mut registry, &view);
+    members(&mut registry, &view);
+    offsets(&mut registry, &groups(&state, &view).await);
+    state.local.register_metrics(&mut registry);
+    let mut text = String::new();
+    match encode(&mut text, &registry) {
+        Ok(()) => ([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response(),
+        Err(error) => {
+            let status = StatusCode::INTERNAL_SERVER_ERROR;
+            Problem::new(status, "metrics-failed", error.to_string()).into_response()
+        }
+    }
+}
+
+async fn groups(state: &State, view: &View) -> Vec<Group> {
+    let mut groups = Vec::new();
+    let ask = async {
+        for group in &view.groups {
+            groups.extend(inventory::group(&*state.broker, view, &group.id).await.ok());
+        }
+    };
+    // Too late: those that were answered in time are shown.
+    tokio::time::timeout(BROKER_TIME, ask).await.ok();
+    groups
+}
+
+fn register<M: Metric + Clone + Default>(registry: &mut Registry, name: &str, help: &str) -> M {
+    let metric = M::default();
+    registry.register(name, help, metric.clone());
+    metric
+}
+
+fn process(registry: &mut Registry, state: &State) {
+    let info: Family<Labels, Gauge> = register(registry, "build_info", "The version that runs");
+    info.get_or_create(&vec![("version", env!("CARGO_PKG_VERSION").to_owned())]).set(1);
+    let ready: Gauge = register(registry, "ready", "Whether /ready says so");
+    ready.set(state.obstacles().is_empty().into());
+    let up: Gauge =
+        register(registry, "broker_up", "Whether the broker can be written to and read");
+    up.set((state.broker.health() == Health::Ready).into());
+}
+
+fn plugins(registry: &mut Registry, view: &View) {
+    let info: Family<Labels, Gauge> =
+        register(registry, "plugin_info", "The generation of each plugin that serves");
+    let refused: Family<Labels, Gauge> =
+        register(registry, "plugin_refused", "Whether the last file of the plugin was refused");
+    for plugin in &view.plugins {
+        let name = ("plugin", plugin.name.to_string());
+        refused.get_or_create(&vec![name.clone()]).set(plugin.last_error.is_some().into());
+        if let Some(generation) = &plugin.generation {
+            info.get_or_create(&vec![name, ("generation", generation.short())]).set(1);
+        }
+    }
+}
+
+fn counters(registry: &mut Registry, view: &View) {
+    type Read = fn(&dispatch::GroupStatus) -> u64;
+    let all: [(&str, &str, Read); 4] = [
+        ("records_handled", "Records handled", |group| group.handled),
+        ("records_retried", "Attempts that failed and were put off", |group| group.retried),
+        ("records_dead_lettered", "Records written to a dead-letter topic", |group| {
+            group.dead_lettered
+        }),
+        ("records_dropped", "Records given up on and dropped by policy", |group| group.dropped),
+    ];
+    for (name, help, read) in all {
+        let family: Family<Labels, Counter> = register(registry, name, help);
+        for group in &view.groups {
+            family.get_or_create(&of_group(&group.id)).inc_by(read(group));
+        }
+    }
+}
+
+fn members(registry: &mut Registry, view: &View) {
+    let members: Family<Labels, Gauge> =
+        register(registry, "group_members", "Members of the group in this process, by state");
+    let in_flight: Family<Labels, Gauge> =
+        register(registry, "records_in_flight", "Records in the handler's hands");
+    let waiting: Family<Labels, Gauge> =
+        register(registry, "records_waiting", "Records read that wait for the handler");
+    let stopped: Family<Labels, Gauge> = register(
+        registry,
+        "partition_stopped",
+        "Whether the partition stands still at a record that was given up on",
+    );
+    for group in &view.groups {
+        for member in &group.members {
+            let state = ("state", format!("{:?}", member.state).to_lowercase());
+            members.get_or_create(&[of_group(&group.id), vec![state]].concat()).inc();
+            for status in &member.partitions {
+                let at = &status.partition;
+                let labels = of_partition(&group.id, &at.topic, at.partition);
+                in_flight.get_or_create(&labels).set(number(status.in_flight as u64));
+                waiting.get_or_create(&labels).set(number(status.waiting as u64));
+                stopped.get_or_create(&labels).set(status.stopped.is_some().into());
+            }
+        }
+    }
+}
+
+fn offsets(registry: &mut Registry, groups: &[Group]) {
+    let lag: Family<Labels, Gauge> = register(
+        registry,
+        "group_lag",
+        "Records between the committed offset of the group and the end of the partition, whoever reads it; \
+         every process with members of the group reports it, so take the maximum",
+    );
+    let committed: Family<Labels, Gauge> =
+        register(registry, "group_committed_offset", "The committed offset of the group");
+    let end: Family<Labels, Gauge> = register(
+        registry,
+        "partition_end_offset",
+        "The offset of the next record, of partitions that a group of this process reads",
+    );
+    for group in groups {
+        for partition in &group.partitions {
+            let labels = of_partition(&group.id, &partition.topic, partition.partition);
+            if let Some(records) = partition.lag {
+                lag.get_or_create(&labels).set(number(records));
+            }
+            if let Some(offset) = partition.committed_offset {
+                committed.get_or_create(&labels).set(number(offset));
+            }
+            if let Some(offset) = partition.end_offset {
+                end.get_or_create(&labels[1..].to_vec()).set(number(offset));
+            }
+        }
+    }
+}
+
+fn of_group(id: &str) -> Labels {
+    vec![("group", id.to_owned())]
+}
+
+fn of_partition(group: &str, topic: &str, partition: u32) -> Labels {
+    let mut labels = of_group(group);
+    labels.extend([("topic", topic.to_owned()), ("partition", partition.to_string())]);
+    labels
+}
+
+fn number(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}

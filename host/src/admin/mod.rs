@@ -1,0 +1,56 @@
+//! The admin port: what runs here and how it does, for operators, probes and the command line.
+//!
+//! Owns the JSON shapes ([`snapshot`]), the routes, the status page and the metrics. Owns no state: every answer is
+//! made from the broker's word and from [`Local`] at the moment it is asked for, so there is nothing to keep in
+//! step and nothing on the path of a record. The command line asks the broker with the same functions
+//! ([`inventory`]) when no gateway runs.
+//!
+//! Invariant: [`server`] has a thread and a runtime of its own, so it answers however busy the data port is.
+
+pub mod api;
+mod guard;
+pub mod inventory;
+mod metrics;
+mod page;
+mod problem;
+mod readiness;
+pub mod server;
+pub mod snapshot;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+pub use server::{BindError, Bound, Running};
+use snapshot::View;
+
+use crate::broker::Broker;
+
+/// This process, as the admin port sees it.
+#[async_trait]
+pub trait Local: Send + Sync + 'static {
+    /// What is configured and how it does, at this moment. Called for every request: cheap, and never waits.
+    fn view(&self) -> View;
+
+    /// Pauses the members of a group that live in this process, or lets them go on. `false`: it runs none.
+    async fn set_paused(&self, group: &str, paused: bool) -> bool;
+
+    /// What keeps this process from its work that neither the broker's health nor [`Local::view`] shows: that it
+    /// still starts, or drains. Empty: nothing does.
+    fn not_ready(&self) -> Vec<String>;
+
+    /// A place for metrics that are counted elsewhere, such as HTTP requests. Called for every scrape with a fresh
+    /// registry whose prefix is `keyway`.
+    fn register_metrics(&self, _registry: &mut prometheus_client::registry::Registry) {}
+}
+
+/// What the routes answer from.
+#[derive(Clone)]
+pub struct State {
+    /// The broker of this process.
+    pub broker: Arc<dyn Broker>,
+    /// This process.
+    pub local: Arc<dyn Local>,
+}

@@ -1,0 +1,76 @@
+//! Whether this process can do its work, and if not, why.
+
+use std::collections::BTreeSet;
+
+use super::snapshot::View;
+use crate::{
+    broker::Health,
+    dispatch::{GroupStatus, MemberState},
+};
+
+/// Everything that is in the way, in words; empty: ready. `more` is what the process itself adds.
+///
+/// A member without a partition is ready, it has joined and stands by. A paused group is too: somebody wanted it so.
+pub(super) fn obstacles(health: &Health, view: &View, more: Vec<String>) -> Vec<String> {
+    let mut obstacles = more;
+    if let Health::Unavailable(reason) = health {
+        obstacles.push(format!("the broker is not reachable: {reason}"));
+    }
+    obstacles.extend(missing_plugins(view));
+    obstacles.extend(view.groups.iter().filter_map(unjoined));
+    obstacles
+}
+
+/// Plugins that the configuration names and of which no generation was ever loaded. One that serves on with an old
+/// generation does its work.
+fn missing_plugins(view: &View) -> impl Iterator<Item = String> {
+    let selectors = view.config.topics.iter().filter_map(|topic| topic.key_selector.as_ref());
+    let handlers = view.config.groups.iter().map(|group| &group.handler);
+    let wanted: BTreeSet<_> = selectors.chain(handlers).map(|used| &used.plugin).collect();
+    view.plugins
+        .iter()
+        .filter(move |status| wanted.contains(&status.name) && status.generation.is_none())
+        .map(|status| {
+            let cause = status.last_error.as_deref().unwrap_or("it is being loaded");
+            format!("plugin {} is not loaded: {cause}", status.name)
+        })
+}
+
+fn unjoined(group: &GroupStatus) -> Option<String> {
+    let out = |state| matches!(state, MemberState::Joining | MemberState::Failed);
+    let waiting: Vec<_> = group.members.iter().filter(|member| out(member.state)).collect();
+    let trouble = waiting.iter().find_map(|member| member.trouble.as_deref());
+    let (number, all) = (waiting.len(), group.members.len());
+    (number > 0).then(|| {
+        let cause = trouble.map(|trouble| format!(": {trouble}")).unwrap_or_default();
+        format!("group {}: {number} of {all} members have not joined{cause}", group.id)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::snapshot::example, *};
+
+    #[test]
+    fn a_process_whose_members_have_joined_is_ready_even_if_one_has_nothing_to_read() {
+        assert_eq!(obstacles(&Health::Ready, &example::view(), Vec::new()), [""; 0]);
+    }
+
+    #[test]
+    fn every_obstacle_is_named_at_once() {
+        let mut view = example::view();
+        view.plugins[0].generation = None;
+        view.groups[0].members[1].state = MemberState::Joining;
+        view.groups[0].members[1].trouble = Some("connection refused".into());
+        let health = Health::Unavailable("connection refused".into());
+        assert_eq!(
+            obstacles(&health, &view, vec!["draining".into()]),
+            [
+                "draining",
+                "the broker is not reachable: connection refused",
+                "plugin print is not loaded: plugins/print.wasm: not a component",
+                "group my-topic-group-1: 1 of 3 members have not joined: connection refused",
+            ]
+        );
+    }
+}

@@ -1,0 +1,148 @@
+//! A process, a topic and a group for tests: two members here, one elsewhere, and one that waits.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use super::View;
+use crate::{
+    broker::{Committed, GroupInfo, GroupMember, GroupState, PartitionOffsets, TopicInfo},
+    config::{self, Config},
+    dispatch::{GroupStatus, MemberState, MemberStatus, PartitionStatus},
+    handler::Generation,
+    plugin::{GenerationStatus, PluginStatus, Role},
+    record::TopicPartition,
+};
+
+pub(crate) fn config() -> Arc<Config> {
+    let plugin = |name: &str| config::PluginUse {
+        plugin: name.into(),
+        config: BTreeMap::new(),
+        limits: config::Limits::default(),
+        allow: config::Allow::default(),
+    };
+    Arc::new(Config {
+        broker: config::Broker::Embedded {
+            path: "keyway-data".into(),
+            retention: config::Retention { time: None, bytes: None },
+        },
+        http: config::Http { listen: ([127, 0, 0, 1], 0).into(), default_topic: None },
+        admin: config::Admin { listen: None },
+        plugins: config::Plugins { directory: "plugins".into() },
+        topics: vec![config::Topic {
+            name: "my-topic".into(),
+            partitions: 3,
+            replication_factor: 1,
+            key_selector: Some(plugin("json-key")),
+        }],
+        groups: vec![config::Group {
+            id: "my-topic-group-1".into(),
+            topics: vec!["my-topic".into()],
+            consumers: 3,
+            handler: plugin("print"),
+            output_topic: None,
+            ordering: config::Ordering::Partition,
+            start: config::Start::Earliest,
+            max_in_flight: 64,
+            retry: config::Retry {
+                attempts: 5,
+                backoff: Duration::from_millis(100),
+                max_backoff: Duration::from_secs(30),
+            },
+            on_reject: config::OnReject::DeadLetter,
+            dead_letter_topic: None,
+            isolation: config::Isolation::None,
+            instance_id: None,
+        }],
+    })
+}
+
+pub(crate) fn my_topic() -> TopicInfo {
+    TopicInfo {
+        name: "my-topic".into(),
+        partitions: [(0, 42), (5, 7), (0, 0)]
+            .map(|(beginning, end)| PartitionOffsets { beginning, end })
+            .into(),
+    }
+}
+
+pub(crate) fn group_info() -> GroupInfo {
+    let member = |id: &str, process: &str, partitions: &[u32]| GroupMember {
+        id: id.into(),
+        process: process.into(),
+        partitions: partitions.iter().map(|p| TopicPartition::new("my-topic", *p)).collect(),
+    };
+    GroupInfo {
+        id: "my-topic-group-1".into(),
+        state: GroupState::Stable,
+        members: vec![
+            member("m-0", "here:1", &[0]),
+            member("m-1", "here:1", &[1]),
+            member("m-2", "there:2", &[2]),
+            member("m-3", "here:1", &[]),
+        ],
+        committed: vec![(
+            TopicPartition::new("my-topic", 0),
+            Committed { offset: 40, metadata: String::new() },
+        )],
+    }
+}
+
+pub(crate) fn generation(plugin: &str, byte: u8) -> Generation {
+    Generation { plugin: plugin.into(), digest: [byte; 32] }
+}
+
+pub(crate) fn view() -> View {
+    let since = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+    let plugin = |name: &str, byte, role, last_error: Option<&str>| PluginStatus {
+        name: name.into(),
+        roles: vec![role],
+        generation: Some(generation(name, byte)),
+        since: Some(since),
+        last_error: last_error.map(str::to_owned),
+        generations: vec![GenerationStatus { generation: generation(name, byte), since }],
+    };
+    let member = |id: &str, state, partition: Option<u32>| MemberStatus {
+        id: Some(id.into()),
+        state,
+        trouble: None,
+        partitions: partition.map(reading).into_iter().collect(),
+    };
+    View {
+        config: config(),
+        groups: vec![GroupStatus {
+            id: "my-topic-group-1".into(),
+            paused: false,
+            members: vec![
+                member("m-0", MemberState::Active, Some(0)),
+                member("m-1", MemberState::Active, Some(1)),
+                member("m-3", MemberState::Inactive, None),
+            ],
+            dropped: 1,
+            dead_lettered: 2,
+            handled: 40,
+            retried: 3,
+        }],
+        plugins: vec![
+            plugin("print", 0x0a, Role::Handler, Some("plugins/print.wasm: not a component")),
+            plugin("json-key", 0x0b, Role::Selector, None),
+        ],
+    }
+}
+
+/// Partition 0 has records in the handler's hands, the others have not begun.
+fn reading(partition: u32) -> PartitionStatus {
+    let begun = partition == 0;
+    let print = || generation("print", 0x0a);
+    PartitionStatus {
+        partition: TopicPartition::new("my-topic", partition),
+        in_flight: usize::from(begun),
+        waiting: usize::from(begun),
+        committed: begun.then_some(40),
+        generation: begun.then(print),
+        first_offsets: if begun { vec![(print(), 17)] } else { Vec::new() },
+        stopped: None,
+    }
+}

@@ -1,0 +1,485 @@
+//! Groups: who reads what, how far it got, and who has nothing to read.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Idle, PluginGeneration, View};
+use crate::{
+    broker::{GroupInfo, GroupMember, GroupState, TopicInfo},
+    config::{self, Ordering},
+    dispatch::{self, GroupStatus, MemberStatus, PartitionStatus},
+    record,
+};
+
+/// A consumer group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Group {
+    /// Its id.
+    pub id: String,
+    /// `stable`, `rebalancing`, `empty` or `dead`.
+    pub state: String,
+    /// The topics it reads: as configured here, else as seen from its members and committed offsets.
+    pub topics: Vec<String>,
+    /// `partition`, `key` or `none`; `null` when the group is not configured here.
+    pub ordering: Option<String>,
+    /// `at-least-once`; `null` when the group is not configured here.
+    pub delivery: Option<String>,
+    /// What handles its records; `null` when the group is not configured here.
+    pub handler: Option<PluginGeneration>,
+    /// Its members, of any process and any client.
+    pub members: Vec<Member>,
+    /// Its partitions, by topic and number.
+    pub partitions: Vec<GroupPartition>,
+    /// What this process did for it; `null` when it runs no member of it.
+    pub this_process: Option<ThisProcess>,
+}
+
+/// One member of a group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// The id that the broker gave it; `null` before it has joined.
+    pub id: Option<String>,
+    /// `HOST:PID` of its process where it is a Keyway, else its client id and host.
+    pub process: String,
+    /// How it does.
+    pub state: MemberState,
+    /// Why it has nothing to read, or stands still; `null` when it is active.
+    pub reason: Option<String>,
+    /// What is wrong, where something is that it works around or gets over by itself.
+    pub trouble: Option<String>,
+    /// What it reads.
+    pub partitions: Vec<TopicPartition>,
+}
+
+/// How a member does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MemberState {
+    /// It reads.
+    Active,
+    /// There is nothing for it to read, or it cannot.
+    Inactive,
+    /// It joins, or partitions change hands.
+    Rebalancing,
+    /// An operator has paused it.
+    Paused,
+}
+
+/// One partition of one topic.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TopicPartition {
+    /// The topic.
+    pub topic: String,
+    /// The partition.
+    pub partition: u32,
+}
+
+/// How far a group got with a partition.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupPartition {
+    /// The topic.
+    pub topic: String,
+    /// The partition.
+    pub partition: u32,
+    /// The id of the member that reads it; `null` when none does.
+    pub member: Option<String>,
+    /// The offset that the next record will get; `null` when the topic is gone.
+    pub end_offset: Option<u64>,
+    /// The offset of the next record to handle; `null` before the first commit.
+    pub committed_offset: Option<u64>,
+    /// Records from the committed offset (from the oldest, where none is committed) to the end.
+    pub lag: Option<u64>,
+    /// Records in the handler's hands; `null` when no member of this process reads it.
+    pub in_flight: Option<usize>,
+    /// Records read that wait for the handler; `null` when no member of this process reads it.
+    pub waiting: Option<usize>,
+    /// The generation that handled its last record here.
+    pub generation: Option<String>,
+    /// Why it stands still by the policy `stop`.
+    pub stopped: Option<String>,
+}
+
+/// What this process did for a group since it started.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ThisProcess {
+    /// Whether an operator has paused its members.
+    pub paused: bool,
+    /// Records handled.
+    pub handled: u64,
+    /// Attempts that failed and were put off.
+    pub retried: u64,
+    /// Records written to the dead-letter topic.
+    pub dead_lettered: u64,
+    /// Records dropped by policy.
+    pub dropped: u64,
+}
+
+/// The topics whose offsets [`group`] wants: those configured, and those the group is seen to read or to have read.
+pub fn topics_of(info: &GroupInfo, view: &View) -> BTreeSet<String> {
+    let configured = view.group_config(&info.id).map_or(&[][..], |group| &group.topics);
+    let read = info.members.iter().flat_map(|member| &member.partitions);
+    let committed = info.committed.iter().map(|(partition, _)| partition);
+    let seen = read.chain(committed).map(|partition| &partition.topic);
+    configured.iter().chain(seen).map(|topic| topic.to_string()).collect()
+}
+
+/// A group. `topics` may hold more than [`topics_of`] says; one that is missing does not exist. `process` is this
+/// process, as [`crate::broker::process_name`] says.
+pub fn group(info: &GroupInfo, topics: &[TopicInfo], view: &View, process: &str) -> Group {
+    let config = view.group_config(&info.id);
+    let status = view.group_status(&info.id);
+    let facts = Facts::gather(info, topics, view, config);
+    let mut members = members(info, status, process);
+    explain(&mut members, &facts);
+    Group {
+        id: info.id.clone(),
+        state: info.state.to_string(),
+        topics: facts.topics.iter().map(|(topic, _)| topic.clone()).collect(),
+        ordering: facts.ordering.map(|ordering| ordering_name(ordering).to_owned()),
+        delivery: config.map(|_| "at-least-once".to_owned()),
+        handler: config.map(|group| view.plugin_generation(&group.handler.plugin)),
+        partitions: partitions(info, topics, &facts, status, &members),
+        members,
+        this_process: status.map(|status| ThisProcess {
+            paused: status.paused,
+            handled: status.handled,
+            retried: status.retried,
+            dead_lettered: status.dead_lettered,
+            dropped: status.dropped,
+        }),
+    }
+}
+
+/// What the reasons are made of.
+struct Facts {
+    /// What its members can read, with the number of partitions; 0: there is no such topic.
+    topics: Vec<(String, usize)>,
+    ordering: Option<Ordering>,
+}
+
+impl Facts {
+    fn gather(
+        info: &GroupInfo,
+        topics: &[TopicInfo],
+        view: &View,
+        config: Option<&config::Group>,
+    ) -> Self {
+        let names: Vec<String> = match config {
+            Some(group) => group.topics.iter().map(|topic| topic.to_string()).collect(),
+            None => topics_of(info, view).into_iter().collect(),
+        };
+        let sized = |name: String| {
+            let found = topics.iter().find(|topic| *topic.name == *name);
+            (name, found.map_or(0, |topic| topic.partitions.len()))
+        };
+        Self {
+            topics: names.into_iter().map(sized).collect(),
+            ordering: config.map(|group| group.ordering),
+        }
+    }
+
+    fn covers(&self, partition: &TopicPartition) -> bool {
+        self.topics.iter().any(|(topic, _)| *topic == partition.topic)
+    }
+}
+
+/// The broker's members, those of this process as they see themselves, and after them those of this process that the
+/// broker does not know (yet). Members that wait for a partition are still to be told why.
+fn members(info: &GroupInfo, status: Option<&GroupStatus>, process: &str) -> Vec<Member> {
+    let local = status.map_or(&[][..], |status| &status.members);
+    let paused = status.is_some_and(|status| status.paused);
+    let find = |id: &str| local.iter().find(|member| member.id.as_deref() == Some(id));
+    let known = info.members.iter().map(|member| match find(&member.id) {
+        Some(status) => local_member(status, &member.process, paused),
+        None => remote_member(member, info.state),
+    });
+    let known_ids: BTreeSet<&str> = info.members.iter().map(|member| member.id.as_str()).collect();
+    let unknown = local
+        .iter()
+        .filter(|member| member.id.as_deref().is_none_or(|id| !known_ids.contains(id)))
+        .map(|member| local_member(member, process, paused));
+    known.chain(unknown).collect()
+}
+
+fn local_member(status: &MemberStatus, process: &str, paused: bool) -> Member {
+    let mut trouble = status.trouble.clone();
+    let (state, reason) = match status.state {
+        dispatch::MemberState::Active if paused => (
+            MemberState::Paused,
+            Some("An operator has paused this group in this process.".to_owned()),
+        ),
+        dispatch::MemberState::Active => (MemberState::Active, None),
+        dispatch::MemberState::Inactive => (MemberState::Inactive, None),
+        dispatch::MemberState::Failed => {
+            let cause = trouble.take().unwrap_or_else(|| "the log has the cause".into());
+            let reason = format!("It could not go on, and will be started again: {cause}");
+            (MemberState::Inactive, Some(reason))
+        }
+        dispatch::MemberState::Joining => {
+            (MemberState::Rebalancing, Some("It is joining the group.".to_owned()))
+        }
+        dispatch::MemberState::Rebalancing => {
+            (MemberState::Rebalancing, Some("Partitions are changing hands.".to_owned()))
+        }
+    };
+    Member {
+        id: status.id.as_ref().map(|id| id.to_string()),
+        process: process.to_owned(),
+        state,
+        reason,
+        trouble,
+        partitions: status.partitions.iter().map(|status| shown(&status.partition)).collect(),
+    }
+}
+
+fn remote_member(member: &GroupMember, group: GroupState) -> Member {
+    let (state, reason) = match (member.partitions.is_empty(), group) {
+        (false, _) => (MemberState::Active, None),
+        (true, GroupState::Rebalancing) => {
+            (MemberState::Rebalancing, Some("Partitions are changing hands.".to_owned()))
+        }
+        (true, _) => (MemberState::Inactive, None),
+    };
+    Member {
+        id: Some(member.id.clone()),
+        process: member.process.clone(),
+        state,
+        reason,
+        trouble: None,
+        partitions: member.partitions.iter().map(shown).collect(),
+    }
+}
+
+/// Tells the members that wait for a partition why they do.
+fn explain(members: &mut [Member], facts: &Facts) {
+    let reason = idle(members, facts).to_string();
+    for member in members.iter_mut().filter(|member| waits(member)) {
+        member.reason = Some(reason.clone());
+    }
+}
+
+/// Whether a member is fine and has nothing to read: one that failed has its reason already.
+fn waits(member: &Member) -> bool {
+    member.state == MemberState::Inactive && member.reason.is_none()
+}
+
+fn idle(members: &[Member], facts: &Facts) -> Idle {
+    let failed = |member: &Member| member.state == MemberState::Inactive && !waits(member);
+    let joined: Vec<_> =
+        members.iter().filter(|member| member.id.is_some() && !failed(member)).collect();
+    let covered =
+        |member: &Member| member.partitions.iter().filter(|taken| facts.covers(taken)).count();
+    Idle {
+        topics: facts.topics.clone(),
+        taken: joined.iter().map(|member| covered(member)).sum(),
+        members: joined.len(),
+        elsewhere: joined
+            .iter()
+            .filter(|member| !member.partitions.is_empty() && covered(member) == 0)
+            .count(),
+        waiting: joined.iter().filter(|member| waits(member)).count(),
+        ordering: facts.ordering,
+    }
+}
+
+fn partitions(
+    info: &GroupInfo,
+    topics: &[TopicInfo],
+    facts: &Facts,
+    status: Option<&GroupStatus>,
+    members: &[Member],
+) -> Vec<GroupPartition> {
+    let mut rows: BTreeMap<record::TopicPartition, GroupPartition> = BTreeMap::new();
+    for topic in topics.iter().filter(|topic| topics_matter(topic, info, facts)) {
+        for number in 0..topic.partitions.len() as u32 {
+            let partition = record::TopicPartition::new(topic.name.clone(), number);
+            rows.insert(partition.clone(), empty_row(&partition));
+        }
+    }
+    for (partition, committed) in &info.committed {
+        row(&mut rows, partition).committed_offset = Some(committed.offset);
+    }
+    for member in members {
+        for TopicPartition { topic, partition } in &member.partitions {
+            let partition = record::TopicPartition::new(topic.as_str(), *partition);
+            row(&mut rows, &partition).member = member.id.clone();
+        }
+    }
+    for status in status.iter().flat_map(|status| &status.members).flat_map(|m| &m.partitions) {
+        add_status(row(&mut rows, &status.partition), status);
+    }
+    let offsets: HashMap<&str, &TopicInfo> =
+        topics.iter().map(|topic| (&*topic.name, topic)).collect();
+    for (partition, row) in &mut rows {
+        let topic = offsets.get(&*partition.topic);
+        let Some(ends) = topic.and_then(|topic| topic.partitions.get(partition.partition as usize))
+        else {
+            continue;
+        };
+        row.end_offset = Some(ends.end);
+        let from = row.committed_offset.unwrap_or(ends.beginning);
+        row.lag = Some(ends.end.saturating_sub(from));
+    }
+    rows.into_values().collect()
+}
+
+/// Whether all partitions of a topic are shown, those without a reader too.
+fn topics_matter(topic: &TopicInfo, info: &GroupInfo, facts: &Facts) -> bool {
+    facts.topics.iter().any(|(name, _)| **name == *topic.name)
+        || info.committed.iter().any(|(partition, _)| partition.topic == topic.name)
+}
+
+fn row<'a>(
+    rows: &'a mut BTreeMap<record::TopicPartition, GroupPartition>,
+    partition: &record::TopicPartition,
+) -> &'a mut GroupPartition {
+    rows.entry(partition.clone()).or_insert_with(|| empty_row(partition))
+}
+
+fn empty_row(partition: &record::TopicPartition) -> GroupPartition {
+    GroupPartition {
+        topic: partition.topic.to_string(),
+        partition: partition.partition,
+        member: None,
+        end_offset: None,
+        committed_offset: None,
+        lag: None,
+        in_flight: None,
+        waiting: None,
+        generation: None,
+        stopped: None,
+    }
+}
+
+fn add_status(row: &mut GroupPartition, status: &PartitionStatus) {
+    row.in_flight = Some(status.in_flight);
+    row.waiting = Some(status.waiting);
+    row.generation = status.generation.as_ref().map(|generation| generation.short());
+    row.stopped = status.stopped.clone();
+    // The broker was asked a moment before or after; an offset that this process has committed is not taken back.
+    row.committed_offset = row.committed_offset.max(status.committed);
+}
+
+fn shown(partition: &record::TopicPartition) -> TopicPartition {
+    TopicPartition { topic: partition.topic.to_string(), partition: partition.partition }
+}
+
+fn ordering_name(ordering: Ordering) -> &'static str {
+    match ordering {
+        Ordering::Partition => "partition",
+        Ordering::Key => "key",
+        Ordering::None => "none",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+    use super::{super::example, *};
+    use crate::broker::Committed;
+
+    fn shown_group() -> Group {
+        group(&example::group_info(), &[example::my_topic()], &example::view(), "here:1")
+    }
+
+    #[test]
+    fn a_group_has_the_shape_that_the_interface_promises() {
+        let group = serde_json::to_value(shown_group()).unwrap();
+        assert_eq!(group["id"], "my-topic-group-1");
+        assert_eq!(group["state"], "stable");
+        assert_eq!(group["topics"], serde_json::json!(["my-topic"]));
+        assert_eq!(group["ordering"], "partition");
+        assert_eq!(group["delivery"], "at-least-once");
+        assert_eq!(
+            group["handler"],
+            serde_json::json!({"plugin": "print", "generation": "0a0a0a0a0a0a"})
+        );
+        assert_eq!(
+            group["members"][0],
+            serde_json::json!({
+                "id": "m-0", "process": "here:1", "state": "active", "reason": null, "trouble": null,
+                "partitions": [{"topic": "my-topic", "partition": 0}],
+            })
+        );
+        assert_eq!(
+            group["partitions"][0],
+            serde_json::json!({
+                "topic": "my-topic", "partition": 0, "member": "m-0", "end_offset": 42,
+                "committed_offset": 40, "lag": 2, "in_flight": 1, "waiting": 1,
+                "generation": "0a0a0a0a0a0a", "stopped": null,
+            })
+        );
+    }
+
+    #[test]
+    fn the_lag_of_a_partition_without_a_committed_offset_counts_from_its_oldest_record() {
+        let partition = &shown_group().partitions[1];
+        assert_eq!((partition.committed_offset, partition.lag), (None, Some(2)));
+    }
+
+    #[test]
+    fn a_member_of_another_process_is_shown_with_what_the_broker_knows() {
+        let member = &shown_group().members[2];
+        assert_eq!((member.process.as_str(), member.state), ("there:2", MemberState::Active));
+        assert_eq!(shown_group().partitions[2].in_flight, None);
+    }
+
+    #[test]
+    fn a_member_without_a_partition_is_inactive_and_says_why() {
+        let member = &shown_group().members[3];
+        assert_eq!(member.state, MemberState::Inactive);
+        let reason = member.reason.as_deref().unwrap();
+        assert!(reason.starts_with("4 members, 3 partitions: "), "{reason}");
+    }
+
+    #[test]
+    fn a_paused_group_pauses_its_readers_of_this_process_only() {
+        let mut view = example::view();
+        view.groups[0].paused = true;
+        let group = group(&example::group_info(), &[example::my_topic()], &view, "here:1");
+        let states: Vec<_> = group.members.iter().map(|member| member.state).collect();
+        use MemberState::{Active, Inactive, Paused};
+        assert_eq!(states, [Paused, Paused, Active, Inactive]);
+    }
+
+    #[test]
+    fn a_member_that_failed_says_so_and_does_not_count_as_one_that_waits() {
+        let mut view = example::view();
+        let failed = &mut view.groups[0].members[1];
+        failed.state = dispatch::MemberState::Failed;
+        failed.trouble = Some("the broker refused it".into());
+        failed.partitions.clear();
+        let group = group(&example::group_info(), &[example::my_topic()], &view, "here:1");
+        let reason = |index: usize| group.members[index].reason.as_deref().unwrap();
+        assert!(reason(1).ends_with("the broker refused it"), "{}", reason(1));
+        assert!(reason(3).starts_with("3 members, 3 partitions: 1 has no reader"), "{}", reason(3));
+    }
+
+    #[test]
+    fn without_a_process_the_broker_alone_is_enough() {
+        let view = View::idle(example::view().config);
+        let group = group(&example::group_info(), &[example::my_topic()], &view, "here:1");
+        assert_eq!(group.this_process, None);
+        assert_eq!(group.members.len(), 4);
+        assert_eq!(group.members[3].state, MemberState::Inactive);
+        assert_eq!(group.handler.unwrap().generation, None);
+    }
+
+    #[test]
+    fn a_group_of_another_client_is_shown_by_what_it_is_seen_to_read() {
+        let mut info = example::group_info();
+        info.id = "somebody-elses".into();
+        let gone = record::TopicPartition::new("gone", 0);
+        info.committed.push((gone, Committed { offset: 3, metadata: String::new() }));
+        let group = group(&info, &[example::my_topic()], &example::view(), "here:1");
+        assert_eq!(group.topics, ["gone", "my-topic"]);
+        assert_eq!((group.ordering, group.handler), (None, None));
+        assert_eq!(group.partitions[0].topic, "gone");
+        assert_eq!(
+            (group.partitions[0].committed_offset, group.partitions[0].lag),
+            (Some(3), None)
+        );
+    }
+}

@@ -1,0 +1,75 @@
+//! The JSON shapes of `/api/v1`, and the pure functions that make them.
+//!
+//! What they are made of: the broker's word on topics and groups, and a [`View`] of one process. Members of other
+//! processes and other clients come from the broker alone; this process's members are matched by id and shown with
+//! what only it knows. A view in which nothing runs is fine: that is how the command line looks at Kafka when there
+//! is no gateway to ask. The command line reads these shapes back, so they deserialise too.
+
+#[cfg(test)]
+pub(super) mod example;
+mod group;
+mod idle;
+mod plugin;
+mod topic;
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+pub use group::{
+    Group, GroupPartition, Member, MemberState, ThisProcess, TopicPartition, group, topics_of,
+};
+pub use idle::Idle;
+pub use plugin::{FirstOffset, Generation, Plugin, plugins};
+pub use topic::{Header, Partition, Payload, Record, Records, Topic, record, topic};
+
+use crate::{
+    config::{self, Config},
+    dispatch::GroupStatus,
+    plugin::PluginStatus,
+};
+
+/// One process: what it is configured to do, and what runs of that.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// The configuration that is in force.
+    pub config: Arc<Config>,
+    /// The groups that run here.
+    pub groups: Vec<GroupStatus>,
+    /// The plugins that this process knows.
+    pub plugins: Vec<PluginStatus>,
+}
+
+impl View {
+    /// A view in which nothing runs.
+    pub fn idle(config: Arc<Config>) -> Self {
+        Self { config, groups: Vec::new(), plugins: Vec::new() }
+    }
+
+    fn group_config(&self, id: &str) -> Option<&config::Group> {
+        self.config.groups.iter().find(|group| &*group.id == id)
+    }
+
+    fn group_status(&self, id: &str) -> Option<&GroupStatus> {
+        self.groups.iter().find(|group| &*group.id == id)
+    }
+
+    fn plugin_generation(&self, plugin: &str) -> PluginGeneration {
+        let status = self.plugins.iter().find(|status| &*status.name == plugin);
+        PluginGeneration {
+            plugin: plugin.to_owned(),
+            generation: status
+                .and_then(|status| status.generation.as_ref())
+                .map(|generation| generation.short()),
+        }
+    }
+}
+
+/// A plugin in a role, and which generation of it serves.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PluginGeneration {
+    /// The plugin's name.
+    pub plugin: String,
+    /// The first twelve hexadecimal digits of its digest; `null` when none is loaded.
+    pub generation: Option<String>,
+}

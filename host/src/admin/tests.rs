@@ -1,0 +1,309 @@
+//! The admin port over a real socket, with a broker and a process that are only told about.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use async_trait::async_trait;
+use serde_json::{Value, json};
+
+use super::{
+    Local, Running, State, server,
+    snapshot::{View, example},
+};
+use crate::{
+    broker::{
+        Acknowledgement, Broker, BrokerError, EnsuredTopic, GroupInfo, Health, Member, MemberSpec,
+        ProduceError, TopicInfo, TopicSpec,
+    },
+    record::{NewRecord, Record, TopicPartition},
+};
+
+/// Knows the example's topic and group; partition 0 has three records, the last of them no text.
+struct ToldBroker {
+    down: bool,
+}
+
+impl ToldBroker {
+    fn answer<T>(&self, answer: T) -> Result<T, BrokerError> {
+        if self.down {
+            Err(BrokerError::Unavailable("connection refused".into()))
+        } else {
+            Ok(answer)
+        }
+    }
+}
+
+#[async_trait]
+impl Broker for ToldBroker {
+    fn produce(&self, _record: NewRecord) -> Acknowledgement {
+        Acknowledgement::failed(ProduceError::Unavailable { reason: "only told about".into() })
+    }
+
+    async fn partitions(&self, _topic: &str) -> Result<u32, BrokerError> {
+        self.answer(3)
+    }
+
+    async fn topics(&self) -> Result<Vec<TopicInfo>, BrokerError> {
+        self.answer(vec![example::my_topic()])
+    }
+
+    async fn topic(&self, name: &str) -> Result<TopicInfo, BrokerError> {
+        match name {
+            "my-topic" => self.answer(example::my_topic()),
+            _ => Err(BrokerError::UnknownTopic(name.into())),
+        }
+    }
+
+    async fn ensure_topic(&self, _spec: &TopicSpec) -> Result<EnsuredTopic, BrokerError> {
+        self.answer(EnsuredTopic::Existed)
+    }
+
+    async fn records(
+        &self,
+        at: &TopicPartition,
+        offset: u64,
+        limit: usize,
+    ) -> Result<Vec<Record>, BrokerError> {
+        if at.partition > 2 {
+            return Err(BrokerError::UnknownPartition(at.clone()));
+        }
+        let value = |offset| if offset == 2 { b"\xff".as_slice() } else { b"text" };
+        let record = |offset| Record {
+            topic: at.topic.clone(),
+            partition: at.partition,
+            offset,
+            timestamp: None,
+            key: None,
+            value: Some(bytes::Bytes::from_static(value(offset))),
+            headers: Vec::new(),
+        };
+        self.answer((offset..3).take(limit).map(record).collect())
+    }
+
+    fn join(&self, _spec: MemberSpec) -> Result<Member, BrokerError> {
+        Err(BrokerError::Unavailable("only told about".into()))
+    }
+
+    async fn group(&self, id: &str) -> Result<GroupInfo, BrokerError> {
+        match id {
+            "my-topic-group-1" => self.answer(example::group_info()),
+            _ => Err(BrokerError::UnknownGroup(id.into())),
+        }
+    }
+
+    async fn groups(&self) -> Result<Vec<String>, BrokerError> {
+        self.answer(vec!["my-topic-group-1".into()])
+    }
+
+    fn health(&self) -> Health {
+        if self.down { Health::Unavailable("connection refused".into()) } else { Health::Ready }
+    }
+
+    async fn close(&self, _deadline: std::time::Duration) {}
+}
+
+#[derive(Default)]
+struct ToldProcess {
+    paused: AtomicBool,
+}
+
+#[async_trait]
+impl Local for ToldProcess {
+    fn view(&self) -> View {
+        let mut view = example::view();
+        view.groups[0].paused = self.paused.load(Ordering::Relaxed);
+        view
+    }
+
+    async fn set_paused(&self, group: &str, paused: bool) -> bool {
+        self.paused.store(paused, Ordering::Relaxed);
+        group == "my-topic-group-1"
+    }
+
+    fn not_ready(&self) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+struct Port {
+    url: String,
+    agent: ureq::Agent,
+    _running: Running,
+}
+
+fn port(down: bool) -> Port {
+    let bound = server::bind(Some(([127, 0, 0, 1], 0).into())).unwrap();
+    let url = format!("http://{}", bound.address());
+    let state =
+        State { broker: Arc::new(ToldBroker { down }), local: Arc::new(ToldProcess::default()) };
+    let agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+    Port { url, agent, _running: bound.serve(state).unwrap() }
+}
+
+impl Port {
+    fn get(&self, path: &str) -> (u16, Value) {
+        let mut response = self.agent.get(format!("{}{path}", self.url)).call().unwrap();
+        (response.status().as_u16(), response.body_mut().read_json().unwrap())
+    }
+
+    fn post(&self, path: &str, headers: &[(&str, &str)]) -> (u16, Value) {
+        let request = self.agent.post(format!("{}{path}", self.url));
+        let request =
+            headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        let mut response = request.send_empty().unwrap();
+        (response.status().as_u16(), response.body_mut().read_json().unwrap())
+    }
+
+    fn text(&self, path: &str) -> (u16, String) {
+        let mut response = self.agent.get(format!("{}{path}", self.url)).call().unwrap();
+        (response.status().as_u16(), response.body_mut().read_to_string().unwrap())
+    }
+}
+
+#[test]
+fn topics_groups_and_plugins_are_listed_and_found_by_name() {
+    let port = port(false);
+    for (list, name) in
+        [("topics", "my-topic"), ("groups", "my-topic-group-1"), ("plugins", "json-key")]
+    {
+        let (status, all) = port.get(&format!("/api/v1/{list}"));
+        assert_eq!(status, 200, "{all}");
+        let (status, one) = port.get(&format!("/api/v1/{list}/{name}"));
+        assert_eq!((status, &one), (200, &all[0]));
+    }
+}
+
+#[test]
+fn a_name_that_does_not_exist_is_a_problem_document() {
+    let port = port(false);
+    for (path, code) in [
+        ("/api/v1/topics/none", "unknown-topic"),
+        ("/api/v1/topics/my-topic/records?partition=9", "unknown-partition"),
+        ("/api/v1/groups/none", "unknown-group"),
+        ("/api/v1/plugins/none", "unknown-plugin"),
+        ("/api/v1/dead-letters", "not-offered-yet"),
+        ("/nowhere", "not-found"),
+    ] {
+        let (status, problem) = port.get(path);
+        assert_eq!((status, &problem["code"]), (404, &json!(code)), "{path}");
+        assert_eq!(problem["type"], format!("urn:keyway:problem:{code}"));
+    }
+    let (status, problem) = port.post("/api/v1/topics", &[]);
+    assert_eq!((status, &problem["code"]), (405, &json!("method-not-allowed")));
+}
+
+#[test]
+fn records_are_shown_from_an_offset_on() {
+    let port = port(false);
+    let (status, shown) = port.get("/api/v1/topics/my-topic/records?partition=0&offset=1&limit=2");
+    assert_eq!(status, 200, "{shown}");
+    assert_eq!(shown["records"][0]["offset"], 1);
+    assert_eq!(shown["records"][0]["value"], "text");
+    assert_eq!(shown["records"][1]["value"], json!({"base64": "/w=="}));
+    assert_eq!(shown["records"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn a_look_that_is_asked_for_wrongly_is_refused_with_what_would_do() {
+    let port = port(false);
+    for (query, part) in [
+        ("limit=0", "limit is from 1 to 1000, not 0"),
+        ("limit=1001", "limit is from 1 to 1000, not 1001"),
+        ("partition=-1", "partition"),
+        ("count=3", "count"),
+    ] {
+        let (status, problem) = port.get(&format!("/api/v1/topics/my-topic/records?{query}"));
+        let detail = problem["detail"].as_str().unwrap();
+        assert_eq!(status, 400, "{query}");
+        assert!(detail.contains(part), "{query}: {detail}");
+    }
+}
+
+#[test]
+fn a_group_is_paused_and_resumed() {
+    let port = port(false);
+    let group = "/api/v1/groups/my-topic-group-1";
+    let (status, paused) = port.post(&format!("{group}/pause"), &[]);
+    assert_eq!((status, &paused["members"][0]["state"]), (200, &json!("paused")));
+    let (status, resumed) = port.post(&format!("{group}/resume"), &[]);
+    assert_eq!((status, &resumed["members"][0]["state"]), (200, &json!("active")));
+    assert_eq!(port.post("/api/v1/groups/none/pause", &[]).0, 404);
+}
+
+#[test]
+fn a_page_of_another_origin_cannot_pause_a_group() {
+    let port = port(false);
+    for header in [("origin", "https://example.com"), ("sec-fetch-site", "cross-site")] {
+        let (status, problem) = port.post("/api/v1/groups/my-topic-group-1/pause", &[header]);
+        assert_eq!((status, &problem["code"]), (403, &json!("cross-site-request")), "{header:?}");
+    }
+    let (_, group) = port.get("/api/v1/groups/my-topic-group-1");
+    assert_eq!(group["this_process"]["paused"], false);
+}
+
+#[test]
+fn a_broker_that_is_down_makes_the_process_not_ready_but_alive() {
+    let port = port(true);
+    assert_eq!(port.text("/live").0, 200);
+    let (status, ready) = port.get("/ready");
+    assert_eq!((status, &ready["ready"]), (503, &json!(false)));
+    assert_eq!(ready["reasons"], json!(["the broker is not reachable: connection refused"]));
+    let (status, problem) = port.get("/api/v1/groups");
+    assert_eq!((status, &problem["code"]), (503, &json!("broker-unavailable")));
+    let (status, metrics) = port.text("/metrics");
+    assert_eq!(status, 200);
+    assert!(metrics.contains("keyway_broker_up 0\n"), "{metrics}");
+    assert!(!metrics.contains("keyway_group_lag{"), "{metrics}");
+}
+
+#[test]
+fn a_process_that_can_work_is_ready() {
+    assert_eq!(port(false).get("/ready"), (200, json!({"ready": true, "reasons": []})));
+}
+
+#[test]
+fn metrics_say_what_the_snapshots_say() {
+    let (_, metrics) = port(false).text("/metrics");
+    for line in [
+        "keyway_ready 1",
+        "keyway_records_handled_total{group=\"my-topic-group-1\"} 40",
+        "keyway_records_dead_lettered_total{group=\"my-topic-group-1\"} 2",
+        "keyway_group_lag{group=\"my-topic-group-1\",topic=\"my-topic\",partition=\"0\"} 2",
+        "keyway_records_in_flight{group=\"my-topic-group-1\",topic=\"my-topic\",partition=\"0\"} 1",
+        "keyway_group_members{group=\"my-topic-group-1\",state=\"active\"} 2",
+        "keyway_plugin_info{plugin=\"print\",generation=\"0a0a0a0a0a0a\"} 1",
+        "keyway_plugin_refused{plugin=\"print\"} 1",
+    ] {
+        assert!(metrics.lines().any(|given| given == line), "{line} is not in\n{metrics}");
+    }
+    assert!(metrics.ends_with("# EOF\n"));
+}
+
+#[test]
+fn the_status_page_may_run_only_what_is_in_it() {
+    let port = port(false);
+    let response = port.agent.get(&port.url).call().unwrap();
+    let policy = response.headers()["content-security-policy"].to_str().unwrap();
+    assert!(policy.starts_with("default-src 'none'; script-src 'sha256-"), "{policy}");
+    let page = include_str!("page.html");
+    for elsewhere in ["innerHTML", "src=\"", "@import", "url("] {
+        assert!(!page.contains(elsewhere), "the page uses {elsewhere}");
+    }
+}
+
+#[test]
+fn a_port_that_is_taken_is_an_error_that_names_it() {
+    let taken = server::bind(Some(([127, 0, 0, 1], 0).into())).unwrap();
+    let error = server::bind(Some(taken.address())).unwrap_err().to_string();
+    assert!(error.contains(&taken.address().to_string()), "{error}");
+}
+
+#[test]
+fn without_an_address_the_next_free_port_is_taken() {
+    let (first, second) = (server::bind(None).unwrap(), server::bind(None).unwrap());
+    assert!(second.address().port() > first.address().port());
+}
