@@ -1,7 +1,9 @@
 //! Keyway: a gateway in front of Apache Kafka whose keying and record handling are WebAssembly components.
 
 pub mod admin;
+pub mod app;
 pub mod broker;
+pub mod cli;
 pub mod config;
 pub mod dispatch;
 pub mod handler;
@@ -9,3 +11,4 @@ pub mod http;
 pub mod plugin;
 pub mod produce;
 pub mod record;
+pub mod telemetry;

@@ -109,12 +109,12 @@ async fn records(
     look: Result<Query<Look>, QueryRejection>,
 ) -> Answer<Records> {
     let Query(look) = look.map_err(|rejection| {
-        Problem::new(StatusCode::BAD_REQUEST, "invalid-query", rejection.body_text())
+        Problem::new(StatusCode::BAD_REQUEST, "invalid-parameter", rejection.body_text())
     })?;
     let limit = look.limit.unwrap_or(RECORDS);
     if !(1..=MOST_RECORDS).contains(&limit) {
         let detail = format!("limit is from 1 to {MOST_RECORDS}, not {limit}");
-        return Err(Problem::new(StatusCode::BAD_REQUEST, "invalid-query", detail));
+        return Err(Problem::new(StatusCode::BAD_REQUEST, "invalid-parameter", detail));
     }
     let at = TopicPartition::new(topic, look.partition);
     in_time(inventory::records(&*state.broker, &at, look.offset, limit)).await
@@ -165,7 +165,7 @@ async fn plugin(Extract(state): Extract<State>, Path(name): Path<String>) -> Ans
 
 async fn not_found(request: Request) -> Problem {
     let detail = format!("there is nothing at {}", request.uri().path());
-    Problem::new(StatusCode::NOT_FOUND, "not-found", detail)
+    Problem::new(StatusCode::NOT_FOUND, "unknown-route", detail)
 }
 
 async fn not_yet(request: Request) -> Problem {
@@ -175,7 +175,7 @@ async fn not_yet(request: Request) -> Problem {
 
 async fn method_not_allowed(request: Request) -> Problem {
     let detail = format!("{} does not take {}", request.uri().path(), request.method());
-    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", detail)
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "wrong-method", detail)
 }
 
 /// What the broker says, or that it takes too long: a probe or a page would rather know.

@@ -186,14 +186,14 @@ fn a_name_that_does_not_exist_is_a_problem_document() {
         ("/api/v1/groups/none", "unknown-group"),
         ("/api/v1/plugins/none", "unknown-plugin"),
         ("/api/v1/dead-letters", "not-offered-yet"),
-        ("/nowhere", "not-found"),
+        ("/nowhere", "unknown-route"),
     ] {
         let (status, problem) = port.get(path);
         assert_eq!((status, &problem["code"]), (404, &json!(code)), "{path}");
         assert_eq!(problem["type"], format!("urn:keyway:problem:{code}"));
     }
     let (status, problem) = port.post("/api/v1/topics", &[]);
-    assert_eq!((status, &problem["code"]), (405, &json!("method-not-allowed")));
+    assert_eq!((status, &problem["code"]), (405, &json!("wrong-method")));
 }
 
 #[test]

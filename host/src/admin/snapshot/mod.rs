@@ -6,7 +6,7 @@
 //! is no gateway to ask. The command line reads these shapes back, so they deserialise too.
 
 #[cfg(test)]
-pub(super) mod example;
+pub(crate) mod example;
 mod group;
 mod idle;
 mod plugin;

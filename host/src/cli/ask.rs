@@ -1,0 +1,187 @@
+//! Questions to a running gateway, or to Kafka where no gateway runs.
+
+use std::{io::Write, sync::Arc, time::Duration};
+
+use clap::Args;
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+
+use super::{Error, settings::Settings};
+use crate::{
+    admin::snapshot::View,
+    app,
+    broker::{Broker, BrokerError},
+    config::{self, Config},
+};
+
+/// How long a gateway may take for one answer; it gives up on its broker before that.
+const TIME: Duration = Duration::from_secs(10);
+/// Bytes of an answer.
+const MOST_BYTES: u64 = 64 << 20;
+
+/// Whom to ask, and how to print what they say.
+#[derive(Debug, Args)]
+pub(super) struct Ask {
+    /// The gateway's admin port [default: as configured, else http://127.0.0.1:8082]
+    #[arg(long, value_name = "URL")]
+    admin: Option<String>,
+    /// Print JSON, in the shapes of the gateway's API
+    #[arg(long)]
+    json: bool,
+}
+
+/// What came back, in one of the shapes of [`crate::admin::snapshot`].
+#[derive(Debug)]
+pub(super) struct Answer {
+    value: Value,
+    json: bool,
+}
+
+impl Ask {
+    /// Asks the gateway for `/api/v1/{path}`. Where none answers at the address that is configured and the broker is
+    /// Kafka, asks it instead, with `without_gateway`.
+    pub(super) fn ask<T: Serialize>(
+        self,
+        settings: &Settings,
+        path: &str,
+        without_gateway: impl AsyncFnOnce(&dyn Broker, &View) -> Result<T, BrokerError>,
+    ) -> Result<Answer, Error> {
+        if let Some(url) = &self.admin {
+            let value = get(url, path).map_err(|failure| Error::Failed(failure.to_string()))?;
+            return Ok(Answer { value, json: self.json });
+        }
+        let config = settings.load()?;
+        let value = match get(&Settings::admin_url(&config), path) {
+            Ok(value) => value,
+            Err(Failure::NoGateway { url, cause }) => match &config.broker {
+                config::Broker::Kafka { .. } => ask_kafka(config, without_gateway)?,
+                config::Broker::Embedded { .. } => return Err(nobody(&url, &cause)),
+            },
+            Err(failure) => return Err(Error::Failed(failure.to_string())),
+        };
+        Ok(Answer { value, json: self.json })
+    }
+
+    /// Asks the gateway for what only a gateway knows.
+    pub(super) fn ask_gateway(self, settings: &Settings, path: &str) -> Result<Answer, Error> {
+        let url = match &self.admin {
+            Some(url) => url.clone(),
+            None => Settings::admin_url(&*settings.load()?),
+        };
+        let value = get(&url, path).map_err(|failure| match failure {
+            Failure::NoGateway { url, cause } => nobody(&url, &cause),
+            failure => Error::Failed(failure.to_string()),
+        })?;
+        Ok(Answer { value, json: self.json })
+    }
+}
+
+impl Answer {
+    /// Prints the answer: as it is where JSON is wanted, else as `print` does. An answer about one thing is a list
+    /// of one.
+    pub(super) fn print<T: DeserializeOwned>(
+        self,
+        out: &mut dyn Write,
+        print: impl FnOnce(&mut dyn Write, &[T]) -> std::io::Result<()>,
+    ) -> Result<(), Error> {
+        if self.json {
+            let text = serde_json::to_string_pretty(&self.value)
+                .expect("a JSON value can always be written as JSON");
+            writeln!(out, "{text}")?;
+            return Ok(());
+        }
+        let list = if self.value.is_array() { self.value } else { Value::Array(vec![self.value]) };
+        let list: Vec<T> = serde_json::from_value(list).map_err(|error| {
+            Error::Failed(format!(
+                "the gateway's answer is not understood, it may be of another version; --json shows it: {error}"
+            ))
+        })?;
+        Ok(print(out, &list)?)
+    }
+}
+
+/// The path of one thing in a list of them, or of the list.
+pub(super) fn path(list: &str, name: Option<&str>) -> String {
+    let Some(name) = name else { return list.to_owned() };
+    // What may stand in a path segment as it is, by RFC 3986; the names of topics have nothing else.
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    let segment: String = name
+        .bytes()
+        .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .collect();
+    format!("{list}/{segment}")
+}
+
+/// A broker for a question, where no gateway runs. The one place of the command line that makes one.
+async fn broker_without_gateway(config: &Config) -> Result<Arc<dyn Broker>, Error> {
+    app::broker(config).await.map_err(|error| Error::Failed(error.to_string()))
+}
+
+fn ask_kafka<T: Serialize>(
+    config: Arc<Config>,
+    question: impl AsyncFnOnce(&dyn Broker, &View) -> Result<T, BrokerError>,
+) -> Result<Value, Error> {
+    super::run::runtime()?.block_on(async {
+        let broker = broker_without_gateway(&config).await?;
+        let answer = question(&*broker, &View::idle(config)).await;
+        broker.close(Duration::ZERO).await;
+        let answer = answer.map_err(|error| Error::Failed(format!("Kafka: {error}")))?;
+        serde_json::to_value(answer).map_err(|error| Error::Failed(error.to_string()))
+    })
+}
+
+fn nobody(url: &str, cause: &str) -> Error {
+    Error::Failed(format!(
+        "no gateway answers at {url} ({cause}); start one with `keyway dev` or `keyway run`, or say where it is \
+         with --admin"
+    ))
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("no gateway answers at {url}: {cause}")]
+    NoGateway { url: String, cause: String },
+    #[error("{url}: {detail}")]
+    Refused { url: String, detail: String },
+    #[error("what answers at {url} is no Keyway: {cause}")]
+    NoKeyway { url: String, cause: String },
+}
+
+fn get(base: &str, path: &str) -> Result<Value, Failure> {
+    let url = format!("{}/api/v1/{path}", base.trim_end_matches('/'));
+    let agent: ureq::Agent = ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .timeout_global(Some(TIME))
+        .build()
+        .into();
+    let mut response = agent
+        .get(&url)
+        .call()
+        .map_err(|error| Failure::NoGateway { url: base.to_owned(), cause: error.to_string() })?;
+    let status = response.status();
+    let body: Result<Value, _> = response.body_mut().with_config().limit(MOST_BYTES).read_json();
+    match body {
+        Ok(value) if status.is_success() => Ok(value),
+        Ok(problem) if problem["detail"].is_string() => Err(Failure::Refused {
+            url: base.to_owned(),
+            detail: problem["detail"].as_str().unwrap_or_default().to_owned(),
+        }),
+        Ok(_) => Err(Failure::NoKeyway { url: base.to_owned(), cause: format!("status {status}") }),
+        Err(error) => Err(Failure::NoKeyway {
+            url: base.to_owned(),
+            cause: format!("status {status}, {error}"),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::path;
+
+    #[test]
+    fn names_are_escaped_in_paths() {
+        assert_eq!(path("topics", None), "topics");
+        assert_eq!(path("topics", Some("my.topic-1")), "topics/my.topic-1");
+        assert_eq!(path("groups", Some("a/b ?ä")), "groups/a%2Fb%20%3F%C3%A4");
+    }
+}

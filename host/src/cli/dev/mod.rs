@@ -1,0 +1,104 @@
+//! `keyway dev`: everything on this machine, and what happens to every record on the terminal.
+//!
+//! What is shown comes from two sides: [`watch`] sits around the groups' handlers and sees every record, [`changes`]
+//! compares two snapshots of the gateway and finds members that came or went and plugins that were swapped. Neither
+//! can hold the gateway up: a terminal that does not keep up misses lines, and is told how many.
+
+mod changes;
+mod view;
+mod watch;
+
+use std::{io, time::Duration};
+
+use super::{
+    Error,
+    run::runtime,
+    settings::{Settings, url},
+    signals,
+    text::Style,
+};
+use crate::{
+    admin::{self, inventory, snapshot},
+    app::{self, Gateway, Options},
+};
+use changes::{Scene, changes};
+use view::View;
+use watch::{Watch, Watched};
+
+/// How often the gateway is looked at for members and plugins.
+const LOOK: Duration = Duration::from_millis(500);
+
+pub(super) fn dev(settings: &Settings) -> Result<(), Error> {
+    let config = settings.load()?;
+    build_plugins(&config.plugins.directory)?;
+    runtime()?.block_on(async {
+        let shutdown = signals::shutdown()?;
+        let (watch, watched) = Watch::new();
+        let options = Options { wrap_handler: Some(watch.wrap()), ..Options::default() };
+        let gateway = Gateway::build(config.clone(), options).await?;
+        let mut view = View::new(io::stdout(), Style::of_stdout());
+        view.welcome(&welcome(&gateway.addresses(), &config.plugins.directory))?;
+        let state = gateway.state();
+        let mut running = std::pin::pin!(gateway.run(shutdown));
+        tokio::select! {
+            ended = &mut running => return Ok(ended?),
+            shown = show(&mut view, watched, state) => match shown {
+                // Nobody reads what is shown: the gateway goes on until it is told to end.
+                Ok(()) | Err(Error::ReaderGone) => {}
+                Err(error) => return Err(error),
+            },
+        }
+        Ok(running.await?)
+    })
+}
+
+/// Call site of `plugin::build`, which is not there yet.
+fn build_plugins(_directory: &std::path::Path) -> Result<(), Error> {
+    Ok(())
+}
+
+fn welcome(addresses: &app::Addresses, plugins: &std::path::Path) -> view::Welcome {
+    view::Welcome {
+        send: addresses.http.map(|http| format!("{}/send-message", url(http))),
+        status: url(addresses.admin),
+        broker: addresses.broker.clone(),
+        plugins: plugins.display().to_string(),
+    }
+}
+
+async fn show(
+    view: &mut View<io::Stdout>,
+    mut watched: Watched,
+    state: Option<admin::State>,
+) -> Result<(), Error> {
+    let mut scene = Scene::default();
+    let mut look = tokio::time::interval(LOOK);
+    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            Some((record, missed)) = watched.next() => {
+                let member = scene.member_of(&record.group, &record.delivery.record.topic_partition());
+                view.record(&record, member)?;
+                view.missed(missed)?;
+            }
+            _ = look.tick() => {
+                let Some(now) = scene_of(state.as_ref()).await else { continue };
+                for change in changes(&scene, &now) {
+                    view.change(&change)?;
+                }
+                scene = now;
+            }
+        }
+    }
+}
+
+/// The gateway at this moment; `None` when the broker does not say: the log says why.
+async fn scene_of(state: Option<&admin::State>) -> Option<Scene> {
+    let state = state?;
+    let view = state.local.view();
+    let mut groups = Vec::new();
+    for group in &view.groups {
+        groups.push(inventory::group(&*state.broker, &view, &group.id).await.ok()?);
+    }
+    Some(Scene { groups, plugins: snapshot::plugins(&view) })
+}
