@@ -60,8 +60,6 @@ fn refused(detail: String) -> Problem {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
     use axum::http::{HeaderName, HeaderValue};
 
     use super::*;

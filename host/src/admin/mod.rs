@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-pub use server::{BindError, Bound, Running};
+pub use server::{Bound, Running};
 use snapshot::View;
 
 use crate::broker::Broker;

@@ -1,7 +1,5 @@
 //! The admin port over a real socket, with a broker and a process that are only told about.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
 use std::sync::{
     Arc,
     atomic::{AtomicBool, Ordering},

@@ -145,8 +145,6 @@ fn state(state: MemberState) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
     use super::*;
     use crate::admin::snapshot::{self, example};
 

@@ -68,8 +68,6 @@ fn print(out: &mut dyn Write, topics: &[Topic], style: Style) -> io::Result<()> 
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
     use super::*;
     use crate::admin::snapshot::{self, example};
 

@@ -375,8 +375,6 @@ fn ordering_name(ordering: Ordering) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
     use super::{super::example, *};
     use crate::broker::Committed;
 

@@ -106,8 +106,6 @@ fn rfc_3339(time: SystemTime) -> String {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
     use super::{super::example, *};
 
     #[test]

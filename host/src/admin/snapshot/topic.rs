@@ -124,8 +124,6 @@ pub fn record(record: &record::Record) -> Record {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
     use super::{super::example, *};
 
     #[test]

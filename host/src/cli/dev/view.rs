@@ -143,8 +143,6 @@ fn curl(url: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
     use super::{super::watch::tests::delivery, *};
     use crate::admin::snapshot::example;
 

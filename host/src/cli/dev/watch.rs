@@ -128,8 +128,6 @@ impl Handler for Observed {
 
 #[cfg(test)]
 pub(super) mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
     use super::*;
     use crate::{admin::snapshot::example, record::Record};
 
