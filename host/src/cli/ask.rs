@@ -47,17 +47,17 @@ impl Ask {
         without_gateway: impl AsyncFnOnce(&dyn Broker, &View) -> Result<T, BrokerError>,
     ) -> Result<Answer, Error> {
         if let Some(url) = &self.admin {
-            let value = get(url, path).map_err(|failure| Error::Failed(failure.to_string()))?;
-            return Ok(Answer { value, json: self.json });
+            return Ok(Answer { value: get(url, path)?, json: self.json });
         }
         let config = settings.load()?;
         let value = match get(&Settings::admin_url(&config), path) {
             Ok(value) => value,
-            Err(Failure::NoGateway { url, cause }) => match &config.broker {
+            Err(failure @ Failure::Refused { .. }) => return Err(failure.into()),
+            // Nobody there, or somebody else: a gateway that found its port taken took another.
+            Err(failure) => match &config.broker {
                 config::Broker::Kafka { .. } => ask_kafka(config, without_gateway)?,
-                config::Broker::Embedded { .. } => return Err(nobody(&url, &cause)),
+                config::Broker::Embedded { .. } => return Err(failure.into()),
             },
-            Err(failure) => return Err(Error::Failed(failure.to_string())),
         };
         Ok(Answer { value, json: self.json })
     }
@@ -68,11 +68,7 @@ impl Ask {
             Some(url) => url.clone(),
             None => Settings::admin_url(&*settings.load()?),
         };
-        let value = get(&url, path).map_err(|failure| match failure {
-            Failure::NoGateway { url, cause } => nobody(&url, &cause),
-            failure => Error::Failed(failure.to_string()),
-        })?;
-        Ok(Answer { value, json: self.json })
+        Ok(Answer { value: get(&url, path)?, json: self.json })
     }
 }
 
@@ -130,21 +126,26 @@ fn ask_kafka<T: Serialize>(
     })
 }
 
-fn nobody(url: &str, cause: &str) -> Error {
-    Error::Failed(format!(
-        "no gateway answers at {url} ({cause}); start one with `keyway dev` or `keyway run`, or say where it is \
-         with --admin"
-    ))
-}
-
 #[derive(Debug, thiserror::Error)]
 enum Failure {
-    #[error("no gateway answers at {url}: {cause}")]
+    #[error(
+        "no gateway answers at {url} ({cause}); start one with `keyway dev` or `keyway run`, or give the status \
+         page's address, as it printed it, with --admin"
+    )]
     NoGateway { url: String, cause: String },
     #[error("{url}: {detail}")]
     Refused { url: String, detail: String },
-    #[error("what answers at {url} is no Keyway: {cause}")]
+    #[error(
+        "what answers at {url} is no Keyway ({cause}); give the status page's address, as the gateway printed it, \
+         with --admin"
+    )]
     NoKeyway { url: String, cause: String },
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure.to_string())
+    }
 }
 
 fn get(base: &str, path: &str) -> Result<Value, Failure> {

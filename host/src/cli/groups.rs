@@ -161,16 +161,16 @@ my-topic-group-1: stable, 4 members, 3 partitions, 4 records behind
   MEMBER  STATE     READS       PROCESS  ID
        1  active    my-topic/0  here:1   m-0
        2  active    my-topic/1  here:1   m-1
-       3  active    my-topic/2  there:2  m-2
-       4  inactive  nothing     here:1   m-3
-  Member 4 is inactive: 4 members, 3 partitions: each partition has one reader, so 1 member waits. It takes over \
+       3  inactive  nothing     here:1   m-2
+       4  active    my-topic/2  there:2  m-3
+  Member 3 is inactive: 4 members, 3 partitions: each partition has one reader, so 1 member waits. It takes over \
 when another leaves. With 4 partitions of my-topic every member would have work; with ordering = \"key\" fewer \
 members would do, since each handles many keys of its partitions at once.
 
   PARTITION   READ BY   COMMITTED  END  LAG  IN FLIGHT  HANDLED BY
   my-topic/0  member 1         40   42    2          1  0a0a0a0a0a0a
   my-topic/1  member 2          -    7    2          0  -
-  my-topic/2  member 3          -    0    0          -  -
+  my-topic/2  member 4          -    0    0          -  -
 ";
         assert_eq!(String::from_utf8(out).unwrap(), expected);
     }

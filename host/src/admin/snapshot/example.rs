@@ -1,4 +1,4 @@
-//! A process, a topic and a group for tests: two members here, one elsewhere, and one that waits.
+//! A process, a topic and a group for tests: two members that read here, one that waits, and one elsewhere.
 
 use std::{
     collections::BTreeMap,
@@ -80,8 +80,8 @@ pub(crate) fn group_info() -> GroupInfo {
         members: vec![
             member("m-0", "here:1", &[0]),
             member("m-1", "here:1", &[1]),
-            member("m-2", "there:2", &[2]),
-            member("m-3", "here:1", &[]),
+            member("m-3", "there:2", &[2]),
+            member("m-2", "here:1", &[]),
         ],
         committed: vec![(
             TopicPartition::new("my-topic", 0),
@@ -118,7 +118,7 @@ pub(crate) fn view() -> View {
             members: vec![
                 member("m-0", MemberState::Active, Some(0)),
                 member("m-1", MemberState::Active, Some(1)),
-                member("m-3", MemberState::Inactive, None),
+                member("m-2", MemberState::Inactive, None),
             ],
             dropped: 1,
             dead_lettered: 2,

@@ -185,7 +185,8 @@ impl Facts {
 }
 
 /// The broker's members, those of this process as they see themselves, and after them those of this process that the
-/// broker does not know (yet). Members that wait for a partition are still to be told why.
+/// broker does not know (yet). In the same order each time, since people call them by their number. Members that wait
+/// for a partition are still to be told why.
 fn members(info: &GroupInfo, status: Option<&GroupStatus>, process: &str) -> Vec<Member> {
     let local = status.map_or(&[][..], |status| &status.members);
     let paused = status.is_some_and(|status| status.paused);
@@ -199,7 +200,10 @@ fn members(info: &GroupInfo, status: Option<&GroupStatus>, process: &str) -> Vec
         .iter()
         .filter(|member| member.id.as_deref().is_none_or(|id| !known_ids.contains(id)))
         .map(|member| local_member(member, process, paused));
-    known.chain(unknown).collect()
+    let mut known: Vec<_> = known.collect();
+    known.sort_by(|a, b| (&a.process, &a.id).cmp(&(&b.process, &b.id)));
+    known.extend(unknown);
+    known
 }
 
 fn local_member(status: &MemberStatus, process: &str, paused: bool) -> Member {
@@ -419,14 +423,14 @@ mod tests {
 
     #[test]
     fn a_member_of_another_process_is_shown_with_what_the_broker_knows() {
-        let member = &shown_group().members[2];
+        let member = &shown_group().members[3];
         assert_eq!((member.process.as_str(), member.state), ("there:2", MemberState::Active));
         assert_eq!(shown_group().partitions[2].in_flight, None);
     }
 
     #[test]
     fn a_member_without_a_partition_is_inactive_and_says_why() {
-        let member = &shown_group().members[3];
+        let member = &shown_group().members[2];
         assert_eq!(member.state, MemberState::Inactive);
         let reason = member.reason.as_deref().unwrap();
         assert!(reason.starts_with("4 members, 3 partitions: "), "{reason}");
@@ -439,7 +443,7 @@ mod tests {
         let group = group(&example::group_info(), &[example::my_topic()], &view, "here:1");
         let states: Vec<_> = group.members.iter().map(|member| member.state).collect();
         use MemberState::{Active, Inactive, Paused};
-        assert_eq!(states, [Paused, Paused, Active, Inactive]);
+        assert_eq!(states, [Paused, Paused, Inactive, Active]);
     }
 
     #[test]
@@ -452,7 +456,7 @@ mod tests {
         let group = group(&example::group_info(), &[example::my_topic()], &view, "here:1");
         let reason = |index: usize| group.members[index].reason.as_deref().unwrap();
         assert!(reason(1).ends_with("the broker refused it"), "{}", reason(1));
-        assert!(reason(3).starts_with("3 members, 3 partitions: 1 has no reader"), "{}", reason(3));
+        assert!(reason(2).starts_with("3 members, 3 partitions: 1 has no reader"), "{}", reason(2));
     }
 
     #[test]
@@ -461,7 +465,7 @@ mod tests {
         let group = group(&example::group_info(), &[example::my_topic()], &view, "here:1");
         assert_eq!(group.this_process, None);
         assert_eq!(group.members.len(), 4);
-        assert_eq!(group.members[3].state, MemberState::Inactive);
+        assert_eq!(group.members[2].state, MemberState::Inactive);
         assert_eq!(group.handler.unwrap().generation, None);
     }
 

@@ -132,7 +132,7 @@ mod tests {
         });
         let members = group.map(Vec::as_slice).unwrap_or_default();
         assert_eq!(members[0], (1, "reads my-topic/0".to_owned()));
-        assert!(members[3].1.starts_with("has nothing to read: 4 members, 3 partitions"));
+        assert!(members[2].1.starts_with("has nothing to read: 4 members, 3 partitions"));
     }
 
     #[test]
@@ -171,7 +171,7 @@ mod tests {
         let member = |topic, partition| {
             scene.member_of("my-topic-group-1", &TopicPartition::new(topic, partition))
         };
-        assert_eq!(member("my-topic", 2), Some(3));
+        assert_eq!(member("my-topic", 2), Some(4));
         assert_eq!(member("other", 2), None);
     }
 }

@@ -8,7 +8,7 @@ mod changes;
 mod view;
 mod watch;
 
-use std::{io, time::Duration};
+use std::{io, thread, time::Duration};
 
 use super::{
     Error,
@@ -36,20 +36,32 @@ pub(super) fn dev(settings: &Settings) -> Result<(), Error> {
         let (watch, watched) = Watch::new();
         let options = Options { wrap_handler: Some(watch.wrap()), ..Options::default() };
         let gateway = Gateway::build(config.clone(), options).await?;
-        let mut view = View::new(io::stdout(), Style::of_stdout());
-        view.welcome(&welcome(&gateway.addresses(), &config.plugins.directory))?;
-        let state = gateway.state();
-        let mut running = std::pin::pin!(gateway.run(shutdown));
-        tokio::select! {
-            ended = &mut running => return Ok(ended?),
-            shown = show(&mut view, watched, state) => match shown {
-                // Nobody reads what is shown: the gateway goes on until it is told to end.
-                Ok(()) | Err(Error::ReaderGone) => {}
-                Err(error) => return Err(error),
-            },
-        }
-        Ok(running.await?)
+        let welcome = welcome(&gateway.addresses(), &config.plugins.directory);
+        start_view(welcome, watched, gateway.state())?;
+        Ok(gateway.run(shutdown).await?)
     })
+}
+
+/// Shows what happens, on a thread and a runtime of its own: a terminal that is held with Ctrl-S holds nothing else.
+/// It ends with the process, or when nobody reads what it shows.
+fn start_view(
+    welcome: view::Welcome,
+    watched: Watched,
+    state: Option<admin::State>,
+) -> Result<(), Error> {
+    let no_view = |error: io::Error| Error::Failed(format!("cannot start a thread: {error}"));
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(no_view)?;
+    let show = move || {
+        let mut view = View::new(io::stdout(), Style::of_stdout());
+        let shown =
+            view.welcome(&welcome).and_then(|()| runtime.block_on(show(&mut view, watched, state)));
+        if let Err(error) = shown {
+            tracing::debug!(%error, "What happens is no longer shown.");
+        }
+    };
+    thread::Builder::new().name("keyway-view".into()).spawn(show).map_err(no_view)?;
+    Ok(())
 }
 
 /// Call site of `plugin::build`, which is not there yet.
@@ -70,7 +82,7 @@ async fn show(
     view: &mut View<io::Stdout>,
     mut watched: Watched,
     state: Option<admin::State>,
-) -> Result<(), Error> {
+) -> io::Result<()> {
     let mut scene = Scene::default();
     let mut look = tokio::time::interval(LOOK);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
