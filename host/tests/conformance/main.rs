@@ -5,7 +5,7 @@
 //! and into the list; a new broker goes into `fixtures/` and gets its line.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-#![allow(dead_code, reason = "until the cases that use it are written")]
+#![allow(dead_code, reason = "until every case is there")]
 
 mod cases;
 mod fixture;
@@ -35,8 +35,13 @@ macro_rules! every_case {
         suite! { $fixture;
             produce:
                 records_of_a_partition_come_back_in_order;
+            keys:
+                keys_get_the_partitions_that_java_gives_them;
         }
     };
 }
 
 every_case!(embedded);
+every_case!(mock);
+every_case!(kraft);
+every_case!(zookeeper);

@@ -107,12 +107,7 @@ impl Directory {
 
     /// A look has ended: the first `asked` of those who wait get their answer, and whoever came since goes on where the
     /// answer is good for them too.
-    pub(super) fn settle(
-        &self,
-        asked: usize,
-        look: Result<Topics, String>,
-        send: impl Fn(Ready),
-    ) {
+    pub(super) fn settle(&self, asked: usize, look: Result<Topics, String>, send: impl Fn(Ready)) {
         let mut waiting = self.waiting();
         let queue = std::mem::take(&mut waiting.queue);
         waiting.bytes = 0;
@@ -227,7 +222,8 @@ mod tests {
         let directory = Directory::default();
         let admit = |topic, partition| {
             let (acknowledge, acknowledgement) = Acknowledgement::pair();
-            directory.admit(record(topic, "", partition), acknowledge, |_| panic!("not to be sent"));
+            directory
+                .admit(record(topic, "", partition), acknowledge, |_| panic!("not to be sent"));
             acknowledgement
         };
         let early = admit("none", None);
@@ -236,7 +232,8 @@ mod tests {
         directory.settle(asked, Ok(topics(&[("t", 3)])), |_| panic!("not to be sent"));
         assert_eq!(early.await, Err(ProduceError::UnknownTopic { topic: "none".into() }));
         directory.settle(directory.waiters(), Ok(topics(&[("t", 3)])), |_| panic!("nor now"));
-        let expected = ProduceError::UnknownPartition { topic: "t".into(), partition: 3, partitions: 3 };
+        let expected =
+            ProduceError::UnknownPartition { topic: "t".into(), partition: 3, partitions: 3 };
         assert_eq!(late.await, Err(expected));
     }
 

@@ -142,7 +142,9 @@ impl Kafka {
             answer
         });
         asking.await.unwrap_or_else(|broken| {
-            Err(BrokerError::Unavailable(format!("the question to Kafka was not answered: {broken}")))
+            Err(BrokerError::Unavailable(format!(
+                "the question to Kafka was not answered: {broken}"
+            )))
         })
     }
 
@@ -153,9 +155,8 @@ impl Kafka {
             self.settings.observer(&self.process).create().map_err(error::client)?;
         let replication = TopicReplication::Fixed(i32::from(spec.replication_factor));
         let topic = NewTopic::new(&spec.name, spec.partitions as i32, replication);
-        let options = AdminOptions::new()
-            .request_timeout(Some(PATIENCE))
-            .operation_timeout(Some(PATIENCE));
+        let options =
+            AdminOptions::new().request_timeout(Some(PATIENCE)).operation_timeout(Some(PATIENCE));
         let results = client.create_topics([&topic], &options).await;
         match results.map_err(|error| failed(&error))?.pop() {
             Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => Ok(false),
@@ -274,9 +275,8 @@ impl Broker for Kafka {
             tracing::warn!(records = left, "Kafka is closed before it acknowledged everything.");
         }
         self.stop();
-        let threads = std::mem::take(
-            &mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner),
-        );
+        let threads =
+            std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         let joined = tokio::task::spawn_blocking(move || {
             for thread in threads {
                 thread.join().ok(); // a panic has been printed already

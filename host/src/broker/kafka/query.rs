@@ -127,11 +127,11 @@ pub(super) fn records(
 
 /// The groups' names.
 pub(super) fn groups(client: &Observing) -> Result<Vec<String>, BrokerError> {
-    let list =
-        client.fetch_group_list(None, PATIENCE).map_err(|error| failed("groups", &error))?;
-    let consumers = list.groups().iter().filter(|group| {
-        group.protocol_type().is_empty() || group.protocol_type() == "consumer"
-    });
+    let list = client.fetch_group_list(None, PATIENCE).map_err(|error| failed("groups", &error))?;
+    let consumers = list
+        .groups()
+        .iter()
+        .filter(|group| group.protocol_type().is_empty() || group.protocol_type() == "consumer");
     let mut names: Vec<_> = consumers.map(|group| group.name().to_owned()).collect();
     names.sort_unstable();
     Ok(names)
@@ -162,10 +162,7 @@ pub(super) fn group(
     Ok(info)
 }
 
-fn describe(
-    group: &groups::GroupInfo,
-    committed: Vec<(TopicPartition, Committed)>,
-) -> GroupInfo {
+fn describe(group: &groups::GroupInfo, committed: Vec<(TopicPartition, Committed)>) -> GroupInfo {
     let state = match group.state() {
         "Stable" => GroupState::Stable,
         "Empty" => GroupState::Empty,

@@ -24,7 +24,8 @@ struct State {
 
 impl Reach {
     pub(super) fn new(bootstrap_servers: &str) -> Self {
-        let health = Health::Unavailable(format!("no answer yet from Kafka at {bootstrap_servers}"));
+        let health =
+            Health::Unavailable(format!("no answer yet from Kafka at {bootstrap_servers}"));
         Self(Mutex::new(State { health, cut_since: None }))
     }
 

@@ -1,3 +1,4 @@
 //! The cases, by area.
 
+pub(crate) mod keys;
 pub(crate) mod produce;

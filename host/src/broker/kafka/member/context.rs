@@ -119,11 +119,8 @@ impl ConsumerContext for MemberContext {
 }
 
 fn answer(consumer: &BaseConsumer<MemberContext>, given: bool, list: &TopicPartitionList) {
-    let answered = if given {
-        consumer.incremental_assign(list)
-    } else {
-        consumer.incremental_unassign(list)
-    };
+    let answered =
+        if given { consumer.incremental_assign(list) } else { consumer.incremental_unassign(list) };
     if answered.is_err() {
         // Part of it was not assigned any more: let go of everything, which is always right at the end.
         consumer.unassign().ok();

@@ -72,11 +72,6 @@ impl Holdings {
         self.held.iter_mut()
     }
 
-    /// The partitions, all of them.
-    pub(super) fn partitions(&self) -> Vec<TopicPartition> {
-        self.held.iter().map(|holding| holding.partition.clone()).collect()
-    }
-
     /// Lets go of everything. Queues must be gone before their consumer can.
     pub(super) fn clear(&mut self) {
         self.held.clear();

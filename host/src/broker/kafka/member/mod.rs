@@ -194,11 +194,7 @@ impl Driver {
         }
     }
 
-    fn commit(
-        &self,
-        offsets: Vec<OffsetCommit>,
-        done: oneshot::Sender<Result<(), CommitError>>,
-    ) {
+    fn commit(&self, offsets: Vec<OffsetCommit>, done: oneshot::Sender<Result<(), CommitError>>) {
         let foreign = offsets.iter().find(|offset| !self.holdings.contains(&offset.partition));
         match foreign {
             Some(offset) => {
