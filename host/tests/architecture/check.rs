@@ -59,9 +59,11 @@ fn wrong_import(shape: &Shape, row: &Imports, path: &str) -> Option<String> {
         ));
     }
     let inside = shape.insides.iter().find(|inside| within(path, inside));
-    let allowed = may_import
-        .iter()
-        .any(|entry| within(path, entry) && inside.is_none_or(|inside| within(entry, inside)));
+    // A module's bare name opens nothing: what is then named through it is a path of its own.
+    let allowed = may_import.iter().any(|entry| {
+        within(entry, path)
+            || within(path, entry) && inside.is_none_or(|inside| within(entry, inside))
+    });
     (!allowed).then(|| match may_import {
         [] => format!("`{part}` names `crate::{path}`; it may import no other part"),
         _ => format!("`{part}` names `crate::{path}`; it may import only {}", listed(may_import)),
@@ -128,6 +130,7 @@ mod tests {
                 "use crate::broker::{Broker, Health}; use rdkafka_sys::x; use super::*;",
             ),
             ("http::problem", "use crate::{broker::Broker, plugin::Role}; use axum::Router;"),
+            ("http", "use crate::plugin::{self, Role}; fn f(_: plugin::Role) {}"),
             ("app", "use crate::{broker::kafka::Kafka, http, plugin::*};"),
             ("cli::connect", "use crate::broker::kafka::Kafka;"),
             ("http", "pub(crate) fn f() {} pub(in crate::http) fn g() {}"),
@@ -159,6 +162,11 @@ mod tests {
                 "http",
                 "use crate::broker; fn f() { broker::embedded::f() }",
                 "x.rs:1: `http` names `crate::broker::embedded::f`; it may import only `broker`, `plugin::Role`",
+            ),
+            (
+                "http",
+                "use crate::plugin; fn f() { plugin::load() }",
+                "x.rs:1: `http` names `crate::plugin::load`; it may import only `broker`, `plugin::Role`",
             ),
             (
                 "cli",
