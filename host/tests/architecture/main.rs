@@ -52,7 +52,16 @@ const IMPORTS: &[Imports] = &[
     Imports { part: "app", may_import: &["*"] },
     Imports {
         part: "cli",
-        may_import: &["admin", "app", "broker", "config", "plugin", "record", "telemetry"],
+        may_import: &[
+            "admin",
+            "app",
+            "broker",
+            "config",
+            "handler",
+            "plugin",
+            "record",
+            "telemetry",
+        ],
     },
     Imports { part: "telemetry", may_import: &[] },
     Imports { part: "main", may_import: &["cli", "telemetry"] },
@@ -69,7 +78,6 @@ const NAMES: &[Names] = &[
     Names { krate: "wasmtime*", only_in: &["plugin"] },
     Names { krate: "hyper*", only_in: &["http", "admin"] },
     Names { krate: "axum", only_in: &["http", "admin"] },
-    Names { krate: "clap", only_in: &["cli"] },
 ];
 
 /// Lines of a file that one can still hold in one's head, tests included.
