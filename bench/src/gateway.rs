@@ -1,0 +1,180 @@
+//! What is measured, as processes: the gateway with a configuration of its own, and this program's bare counterparts.
+
+use std::{
+    env, fs,
+    io::{BufRead, BufReader},
+    net::{SocketAddr, TcpListener},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::{error::Result, kafka::repository};
+
+/// How long a process may take to do what it is started for.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A running gateway, killed when dropped.
+pub(crate) struct Gateway {
+    process: Child,
+    directory: TempDir,
+    pub(crate) data: SocketAddr,
+    pub(crate) admin: SocketAddr,
+}
+
+impl Gateway {
+    /// Starts `keyway ARGUMENTS` with this configuration, which goes on in `[http]` after both listeners, and these
+    /// plugins.
+    pub(crate) fn start(
+        configuration: &str,
+        arguments: &[&str],
+        plugins: &[PathBuf],
+    ) -> Result<Self> {
+        let directory = tempfile::tempdir()?;
+        fs::create_dir(directory.path().join("plugins"))?;
+        for plugin in plugins {
+            let name =
+                plugin.file_name().expect("a plugin is a file").to_string_lossy().replace('_', "-");
+            fs::copy(plugin, directory.path().join("plugins").join(name))?;
+        }
+        let (data, admin) = (free_address()?, free_address()?);
+        let listeners = format!("[admin]\nlisten = \"{admin}\"\n[http]\nlisten = \"{data}\"\n");
+        fs::write(directory.path().join("keyway.toml"), format!("{listeners}{configuration}"))?;
+        let log = fs::File::create(directory.path().join("log"))?;
+        let process = Command::new(binary()?)
+            .args(arguments)
+            .current_dir(directory.path())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()?;
+        Ok(Self { process, directory, data, admin })
+    }
+
+    /// Waits until it says that it is ready.
+    pub(crate) fn ready(&mut self) -> Result<()> {
+        let end = Instant::now() + PATIENCE;
+        while self.get("/ready").is_err() {
+            if Instant::now() > end || self.process.try_wait()?.is_some() {
+                let log = fs::read_to_string(self.directory.path().join("log"))?;
+                return Err(format!("keyway does not become ready:\n{log}").into());
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
+    }
+
+    /// What the admin port answers; an error when that is not 200.
+    pub(crate) fn get(&self, path: &str) -> Result<String> {
+        let url = format!("http://{}{path}", self.admin);
+        Ok(ureq::get(url).call()?.body_mut().read_to_string()?)
+    }
+
+    /// The same as JSON.
+    pub(crate) fn get_json(&self, path: &str) -> Result<Value> {
+        Ok(serde_json::from_str(&self.get(path)?)?)
+    }
+
+    /// MiB of memory that are its own and resident now.
+    pub(crate) fn resident_mebibytes(&self) -> Result<f64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB")).ok_or("no VmRSS")?;
+        Ok(kibibytes.trim().parse::<f64>()? / 1024.0)
+    }
+
+    /// Ends it as an operator does, and waits for that.
+    pub(crate) fn end(&mut self) -> Result<()> {
+        Command::new("kill").args(["-TERM", &self.process.id().to_string()]).status()?;
+        self.process.wait()?;
+        Ok(())
+    }
+
+    /// Starts another in the directory of one that has ended, with whatever that left there.
+    pub(crate) fn again(mut self, arguments: &[&str]) -> Result<Self> {
+        self.process = Command::new(binary()?)
+            .args(arguments)
+            .current_dir(self.directory.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        Ok(self)
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        self.process.kill().ok(); // it may have ended
+        self.process.wait().ok();
+    }
+}
+
+/// One of this program's bare counterparts, killed when dropped.
+pub(crate) struct Bare {
+    process: Child,
+    output: BufReader<std::process::ChildStdout>,
+}
+
+impl Bare {
+    pub(crate) fn start(arguments: &[&str]) -> Result<Self> {
+        let mut process = Command::new(env::current_exe()?)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let output = BufReader::new(process.stdout.take().ok_or("its output is piped")?);
+        Ok(Self { process, output })
+    }
+
+    /// The next line that it prints.
+    pub(crate) fn line(&mut self) -> Result<String> {
+        let mut line = String::new();
+        self.output.read_line(&mut line)?;
+        Ok(line.trim().to_owned())
+    }
+}
+
+impl Drop for Bare {
+    fn drop(&mut self) {
+        self.process.kill().ok(); // it may have ended
+        self.process.wait().ok();
+    }
+}
+
+fn free_address() -> Result<SocketAddr> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
+}
+
+/// The gateway that was built beside this program.
+fn binary() -> Result<PathBuf> {
+    let binary = env::current_exe()?.with_file_name("keyway");
+    if binary.exists() {
+        return Ok(binary);
+    }
+    Err(format!("{} is not there: `cargo build --release --workspace`", binary.display()).into())
+}
+
+/// Builds the plugin in `folder` of the repository.
+pub(crate) fn build_plugin(folder: &str) -> Result<PathBuf> {
+    let target = repository().join("target/plugins");
+    let built = Command::new("cargo")
+        .args(["build", "--quiet", "--release", "--target", "wasm32-wasip2", "--manifest-path"])
+        .arg(repository().join(folder).join("Cargo.toml"))
+        .arg("--target-dir")
+        .arg(&target)
+        .status()?;
+    if !built.success() {
+        return Err(format!("{folder} does not build").into());
+    }
+    let name = Path::new(folder)
+        .file_name()
+        .expect("a folder has a name")
+        .to_string_lossy()
+        .replace('-', "_");
+    Ok(target.join("wasm32-wasip2/release").join(format!("{name}.wasm")))
+}

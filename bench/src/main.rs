@@ -1,0 +1,117 @@
+//! Measures Keyway in pairs against the least that could do the same work: a bare hyper and rdkafka handler, a bare
+//! consumer loop. Both sides of a pair run on the same machine minutes apart, with the load beside them, so what counts
+//! is their ratio; how far repeated rounds differ says whether it can be trusted.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a report is what this program is for"
+)]
+
+mod bare_consumer;
+mod bare_http;
+mod consume;
+mod error;
+mod gateway;
+mod kafka;
+mod load;
+mod produce;
+mod startup;
+mod statistics;
+
+use std::{process::ExitCode, time::Duration};
+
+use clap::{Parser, Subcommand};
+
+use error::Result;
+
+/// Measures Keyway against the least that could do the same work.
+#[derive(Parser)]
+struct Arguments {
+    /// HOST:PORT of a Kafka that is up; not given: one is started (Java and Maven)
+    #[arg(long, env = "KEYWAY_TEST_KAFKA", global = true)]
+    kafka: Option<String>,
+    /// How often each pair is run
+    #[arg(long, default_value_t = 5, global = true)]
+    rounds: usize,
+    #[command(subcommand)]
+    work: Work,
+}
+
+#[derive(Subcommand)]
+enum Work {
+    /// POST of 200 bytes, acks=all on Kafka, at several numbers of connections
+    Produce {
+        #[arg(long, value_delimiter = ',', default_values_t = [1, 16, 64, 256])]
+        connections: Vec<usize>,
+        /// Seconds that each side of a pair runs in each round
+        #[arg(long, default_value_t = 5)]
+        seconds: u64,
+    },
+    /// The same on the embedded broker, against the disk's own fdatasync
+    ProduceEmbedded {
+        #[arg(long, default_value_t = 16)]
+        connections: usize,
+        #[arg(long, default_value_t = 5)]
+        seconds: u64,
+    },
+    /// Consume, handle with a component that does nothing, commit, on Kafka
+    Consume {
+        #[arg(long, default_value_t = 1_000_000)]
+        records: u64,
+    },
+    /// From the start of the process to a 200 from /ready, and the memory it then idles in
+    Startup,
+    /// The bare handler alone (`produce` starts it)
+    #[command(hide = true)]
+    BareHttp {
+        #[arg(long)]
+        topic: String,
+        #[arg(long)]
+        linger: u32,
+    },
+    /// The bare consumer alone (`consume` starts it)
+    #[command(hide = true)]
+    BareConsumer {
+        #[arg(long)]
+        topic: String,
+        #[arg(long)]
+        group: String,
+        #[arg(long)]
+        records: u64,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("keyway-bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(Arguments { kafka, rounds, work }: Arguments) -> Result<()> {
+    let rounds = rounds.max(1);
+    match work {
+        Work::Produce { connections, seconds } => {
+            let kafka = kafka::at(kafka)?;
+            produce::on_kafka(kafka.address(), &connections, rounds, Duration::from_secs(seconds))
+        }
+        Work::ProduceEmbedded { connections, seconds } => {
+            produce::on_embedded(connections, rounds, Duration::from_secs(seconds))
+        }
+        Work::Consume { records } => {
+            let kafka = kafka::at(kafka)?;
+            consume::on_kafka(kafka.address(), records, rounds)
+        }
+        Work::Startup => {
+            let kafka = kafka::at(kafka)?;
+            startup::measure(kafka.address(), rounds)
+        }
+        Work::BareHttp { topic, linger } => bare_http::serve(kafka::given(kafka)?, topic, linger),
+        Work::BareConsumer { topic, group, records } => {
+            bare_consumer::consume(&kafka::given(kafka)?, &topic, &group, records)
+        }
+    }
+}
