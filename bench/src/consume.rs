@@ -58,11 +58,12 @@ fn by_keyway(kafka: &str, topic: &str, records: u64) -> Result<f64> {
          [[groups]]\nid = \"{group}\"\ntopics = [\"{topic}\"]\nhandler = {{ plugin = \"noop\" }}\n\
          max-in-flight = 16384\n"
     );
-    let gateway = Gateway::start(
+    let mut gateway = Gateway::start(
         &configuration,
         &["run", "--only", "groups"],
         &[build_plugin("bench/noop")?],
     )?;
+    gateway.ready()?;
     let mut first: Option<(Instant, u64)> = None;
     let mut last = (Instant::now(), 0);
     while last.1 < records {
