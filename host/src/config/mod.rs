@@ -1,8 +1,25 @@
 //! The configuration, as types that cannot be wrong.
 //!
-//! A value of [`Config`] has been checked whole: every reference leads somewhere, every number is in its range. The
-//! raw mirror of the file, the checks and the messages are in the files beside this one; the rest of the gateway sees
-//! only what is here. Plain data: no socket, no broker and no plugin is touched.
+//! A value of [`Config`] has been checked whole: every reference leads somewhere, every number is in its range. How it
+//! is read and what is said of mistakes is in the files beside this one; the rest of the gateway sees only what is here. Plain data: no socket, no broker and no plugin is touched.
+//!
+//! The way of a file: `load` reads it, `document` is its tree with the place of every value, `environment` and
+//! `tutorial` lay the environment over that, `sections`, `broker` and `groups` walk it with the typed readers of `read`,
+//! `references` checks what names what, and `report` gathers all that is wrong.
+
+mod broker;
+mod document;
+mod environment;
+mod error;
+mod groups;
+mod kafka_properties;
+mod load;
+mod names;
+mod read;
+mod references;
+mod report;
+mod sections;
+mod tutorial;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,6 +28,10 @@ use std::{
     sync::Arc,
     time::Duration,
 };
+
+pub use error::{ConfigError, ConfigErrors, Place};
+pub use load::{BUILT_IN, FILE, Loaded};
+pub use names::DEAD_LETTERS;
 
 /// Everything that `keyway.toml` and the environment say.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,7 +44,7 @@ pub struct Config {
     pub admin: Admin,
     /// `[plugins]`
     pub plugins: Plugins,
-    /// `[[topics]]`, names are unique.
+    /// `[[topics]]`, and the output topics that those do not name; names are unique.
     pub topics: Vec<Topic>,
     /// `[[groups]]`, ids are unique.
     pub groups: Vec<Group>,
@@ -43,7 +64,7 @@ pub enum Broker {
     Kafka {
         /// `HOST:PORT`, several with commas.
         bootstrap_servers: String,
-        /// Properties for librdkafka, as they are.
+        /// Properties for librdkafka, as they are; those that would break a promise are refused.
         properties: BTreeMap<String, String>,
     },
 }
