@@ -1,5 +1,40 @@
 //! The plugin host: WebAssembly components as handlers and key selectors.
+//!
+//! Owns the engine, every instance, every limit, and which generation of a plugin serves. Knows no broker, no group
+//! and no socket: the rest of the gateway sees [`Host`] and the two traits of [`crate::handler`].
+//!
+//! - [`Host`] gives a plugin in a role, as a [`Handler`](crate::handler::Handler) or a
+//!   [`Selector`](crate::handler::Selector). `registry` knows every plugin by name and exchanges its generation for all
+//!   its uses at once; `reload` watches the directory and says when.
+//! - `component` makes a file into checked, compiled code (`interface` is the check, `cache` spares the compiler);
+//!   `instance` is the one place where a store is made; `usage` keeps the instances of one use.
+//! - `handler` and `selector` run calls, `limits` and `output` hold them to their bounds, `capability` is what a guest
+//!   may call.
+//! - [`build`] makes components from the source folders beside them; it needs cargo and no engine.
+//!
+//! Invariants: a store has one owner at a time and nothing locks one across a call; an instance that failed is never
+//! called again; a refused file changes nothing but the status.
 
+pub mod build;
+
+mod bindings;
+mod cache;
+mod capability;
+mod component;
+mod engine;
+mod file;
+mod handler;
+mod host;
+mod instance;
+mod interface;
+mod limits;
+mod output;
+mod registry;
+mod reload;
+mod selector;
 mod status;
+mod usage;
 
+pub use host::{Host, HostSettings, PluginError};
+pub use reload::Watch;
 pub use status::{GenerationStatus, PluginStatus, Role};

@@ -1,6 +1,6 @@
 //! What the plugin host shows of a plugin: plain data, taken at one moment.
 
-use std::{sync::Arc, time::SystemTime};
+use std::{fmt, sync::Arc, time::SystemTime};
 
 use crate::handler::Generation;
 
@@ -38,4 +38,13 @@ pub enum Role {
     Handler,
     /// It exports `keyway:plugin/selector`.
     Selector,
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Handler => "handler",
+            Self::Selector => "key selector",
+        })
+    }
 }

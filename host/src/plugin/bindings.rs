@@ -1,0 +1,24 @@
+//! The typed calls, generated from `wit/`. Parameters are borrowed: lowering a record copies its bytes once, into the
+//! guest. Results are owned: their bytes become the records' own without another copy.
+
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::allow_attributes_without_reason,
+    reason = "generated code"
+)]
+
+wasmtime::component::bindgen!({
+    path: "../wit",
+    inline: "
+        package keyway:host;
+        world guest {
+            import wasi:logging/logging@0.1.0-draft;
+            export keyway:plugin/handler@0.1.0;
+            export keyway:plugin/selector@0.1.0;
+            export keyway:plugin/lifecycle@0.1.0;
+        }
+    ",
+    ownership: Borrowing { duplicate_if_necessary: true },
+    exports: { default: async },
+});

@@ -1,0 +1,18 @@
+//! What a guest may call, one file each. All of it is linked for every plugin; what a use is granted is in its state.
+
+pub(super) mod config;
+pub(super) mod logging;
+pub(super) mod stdio;
+
+use wasmtime::component::Linker;
+
+use super::instance::State;
+
+/// A linker with everything that a plugin may import.
+pub(super) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<State>> {
+    let mut linker = Linker::new(engine);
+    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    config::link(&mut linker)?;
+    logging::link(&mut linker)?;
+    Ok(linker)
+}

@@ -1,0 +1,16 @@
+//! Files that others read while they are written.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+/// Writes `bytes` to `file` so that whoever opens it sees all of the old content or all of the new.
+pub(super) fn replace(file: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut temporary = file.as_os_str().to_owned();
+    temporary.push(format!(".{}.{:08x}.tmp", std::process::id(), fastrand::u32(..)));
+    let temporary = PathBuf::from(temporary);
+    fs::write(&temporary, bytes)
+        .and_then(|()| fs::rename(&temporary, file))
+        .inspect_err(|_| drop(fs::remove_file(&temporary)))
+}

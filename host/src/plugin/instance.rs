@@ -1,0 +1,249 @@
+//! Instances: the one place where a store is made, and the calls into it.
+//!
+//! A call is bounded by wall time from outside: a busy guest yields each tick of the engine's epoch, a waiting one is
+//! pending anyway, and either way the timer can end it. A guest that was ended, that trapped or that broke a rule is in
+//! no known state: the caller throws the instance away.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use wasmtime::{Store, Trap, UpdateDeadline, component::ResourceTable};
+use wasmtime_wasi::{I32Exit, WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_config::WasiConfigVariables;
+
+use super::{
+    bindings::{
+        exports::keyway::plugin::{handler, selector},
+        keyway::plugin::types,
+    },
+    capability::{
+        config,
+        logging::{PluginLog, cut},
+        stdio::Stream,
+    },
+    component::Component,
+    limits::Limiter,
+    output,
+};
+use crate::{
+    config::{Allow, Limits, PluginUse},
+    handler::{Delivery, Failure, Outcome, Target},
+    record::{Header, NewRecord},
+};
+
+/// Bytes of a reason that a guest gives; it goes into headers and answers.
+const REASON: usize = 4 << 10;
+
+/// What is the same for all instances of one use of a plugin.
+pub(super) struct Settings {
+    pub(super) limits: Limits,
+    pub(super) allow: Allow,
+    pub(super) output_topic: Option<Arc<str>>,
+    pub(super) variables: WasiConfigVariables,
+    pub(super) log: PluginLog,
+}
+
+impl Settings {
+    /// The settings of `plugin` as `owner` uses it.
+    pub(super) fn new(owner: &str, plugin: &PluginUse, output_topic: Option<Arc<str>>) -> Self {
+        Self {
+            limits: plugin.limits,
+            allow: plugin.allow.clone(),
+            output_topic,
+            variables: config::variables(plugin),
+            log: PluginLog::new(plugin.plugin.clone(), owner),
+        }
+    }
+
+    /// Bytes that one call may hand over to the host, which holds them until they are judged: what may be emitted,
+    /// and something for the records around it. Without this bound a list of a million times the same slice of the
+    /// guest's memory would become a million copies.
+    fn hand_over(&self) -> usize {
+        let Limits { emit, emit_bytes, .. } = self.limits;
+        usize::try_from(emit_bytes.saturating_add(emit.saturating_mul(512)).saturating_add(1 << 20))
+            .unwrap_or(usize::MAX)
+    }
+}
+
+/// What a store holds beside the guest.
+pub(super) struct State {
+    pub(super) settings: Arc<Settings>,
+    limiter: Limiter,
+    wasi: WasiCtx,
+    table: ResourceTable,
+    stderr: Stream,
+}
+
+impl State {
+    /// WASI is there, with nothing in it: language runtimes want it, plugins have no use for it.
+    fn new(settings: Arc<Settings>) -> Self {
+        let stderr = Stream::new(settings.clone(), tracing::Level::WARN);
+        let stdout = Stream::new(settings.clone(), tracing::Level::INFO);
+        let wasi = WasiCtx::builder()
+            .stdout(stdout)
+            .stderr(stderr.clone())
+            .allow_tcp(false)
+            .allow_udp(false)
+            .build();
+        let limiter = Limiter::new(settings.limits.memory);
+        Self { settings, limiter, wasi, table: ResourceTable::new(), stderr }
+    }
+}
+
+impl WasiView for State {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+/// One instance of one generation, for one use.
+pub(super) struct Instance {
+    store: Store<State>,
+    handler: Option<handler::Guest>,
+    selector: Option<selector::Guest>,
+}
+
+impl Instance {
+    /// Makes an instance and calls its `init`, both within the time limit of one call.
+    pub(super) async fn new(
+        component: &Component,
+        settings: &Arc<Settings>,
+    ) -> Result<Self, Failure> {
+        let mut store = Store::new(component.engine(), State::new(settings.clone()));
+        store.limiter(|state| &mut state.limiter);
+        store.set_hostcall_fuel(settings.hand_over());
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_callback(|_| Ok(UpdateDeadline::Yield(1)));
+        let limit = settings.limits.time;
+        let started = within(limit, component.start(&mut store)).await;
+        match started.map_err(|ended| ended.failure(store.data_mut(), limit))? {
+            Ok(guests) => Ok(Self { store, handler: guests.handler, selector: guests.selector }),
+            Err(reason) => Err(Failure::Instance(format!("init: {}", cut(&reason, REASON)))),
+        }
+    }
+
+    /// Handles one record. After [`Outcome::Failed`] the instance must not be used again.
+    pub(super) async fn handle(&mut self, delivery: &Delivery) -> Outcome {
+        let Some(guest) = &self.handler else {
+            return Outcome::Failed(Failure::Instance("it is no handler".into()));
+        };
+        let record = &delivery.record;
+        let headers = headers(&record.headers);
+        let message = types::Message {
+            topic: &record.topic,
+            partition: record.partition,
+            offset: record.offset,
+            timestamp: record.timestamp,
+            key: record.key.as_deref(),
+            value: record.value.as_deref(),
+            headers: &headers,
+            attempt: delivery.attempt,
+        };
+        match call(&mut self.store, async |store| guest.call_handle(store, message).await).await {
+            Err(failure) => Outcome::Failed(failure),
+            Ok(Ok(emitted)) => {
+                let Settings { limits, allow, output_topic, .. } = &*self.store.data().settings;
+                output::records(emitted, limits, allow, output_topic.as_ref())
+                    .map_or_else(Outcome::Failed, Outcome::Handled)
+            }
+            Ok(Err(types::Failure::Reject(reason))) => {
+                Outcome::Reject { reason: cut(&reason, REASON).into_owned() }
+            }
+            Ok(Err(types::Failure::Retry(retry))) => Outcome::Retry {
+                reason: cut(&retry.reason, REASON).into_owned(),
+                after: retry.after.map(|after| Duration::from_millis(after.into())),
+            },
+        }
+    }
+
+    /// Decides where `candidate` goes; the inner error is the selector's own. After an outer one the instance must not
+    /// be used again.
+    pub(super) async fn select(
+        &mut self,
+        candidate: &NewRecord,
+        partitions: u32,
+    ) -> Result<Result<Target, String>, Failure> {
+        let Some(guest) = &self.selector else {
+            return Err(Failure::Instance("it is no selector".into()));
+        };
+        let headers = headers(&candidate.headers);
+        let candidate = types::Candidate {
+            topic: &candidate.topic,
+            timestamp: candidate.timestamp,
+            key: candidate.key.as_deref(),
+            value: candidate.value.as_deref(),
+            headers: &headers,
+        };
+        let answer = call(&mut self.store, async |store| {
+            guest.call_select(store, candidate, partitions).await
+        })
+        .await?;
+        Ok(match answer {
+            Ok(types::Target::Spread) => Ok(Target::Spread),
+            Ok(types::Target::Key(key)) => Ok(Target::Key(key.into())),
+            Ok(types::Target::Partition(partition)) => Ok(Target::Partition(partition)),
+            Err(reason) => Err(cut(&reason, REASON).into_owned()),
+        })
+    }
+}
+
+fn headers(headers: &[Header]) -> Vec<types::HeaderParam<'_>> {
+    headers
+        .iter()
+        .map(|header| types::HeaderParam { key: &header.key, value: header.value.as_deref() })
+        .collect()
+}
+
+/// One call within its time limit.
+async fn call<T>(
+    store: &mut Store<State>,
+    call: impl AsyncFnOnce(&mut Store<State>) -> wasmtime::Result<T>,
+) -> Result<T, Failure> {
+    let limit = store.data().settings.limits.time;
+    store.data_mut().limiter.forget();
+    let result = within(limit, call(store)).await;
+    result.map_err(|ended| ended.failure(store.data_mut(), limit))
+}
+
+/// How a call ended that gave no answer.
+enum Ended {
+    Timeout,
+    Error(wasmtime::Error),
+}
+
+async fn within<T>(
+    limit: Duration,
+    call: impl Future<Output = wasmtime::Result<T>>,
+) -> Result<T, Ended> {
+    match tokio::time::timeout(limit, call).await {
+        Ok(result) => result.map_err(Ended::Error),
+        Err(_) => Err(Ended::Timeout),
+    }
+}
+
+impl Ended {
+    fn failure(self, state: &mut State, limit: Duration) -> Failure {
+        let limits = &state.settings.limits;
+        let error = match self {
+            Self::Timeout => return Failure::Timeout(limit),
+            Self::Error(_) if state.limiter.refused() => return Failure::Memory(limits.memory),
+            Self::Error(error) => error,
+        };
+        if let Some(I32Exit(code)) = error.downcast_ref() {
+            return Failure::Trap(format!("it exited with code {code}"));
+        }
+        let cause = error.root_cause().to_string();
+        // The engine's own type for this is private.
+        if cause.starts_with("too much data is being copied") {
+            let given = state.settings.hand_over() as u64; // at least that much: it was stopped there
+            return Failure::Emit { unit: "bytes", given, limit: limits.emit_bytes };
+        }
+        let cause = match error.downcast_ref::<Trap>() {
+            Some(trap) => trap.to_string().trim_start_matches("wasm trap: ").to_owned(),
+            None => cause,
+        };
+        match state.stderr.take_tail() {
+            said if said.is_empty() => Failure::Trap(cause),
+            said => Failure::Trap(format!("{cause}; it said: {said}")),
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! What a component is and wants, judged by the names it exports and imports. Pure: no engine, no file.
+
+use super::status::Role;
+
+/// The version of `keyway:plugin` that this gateway speaks.
+const VERSION: &str = "0.1.0";
+/// What every plugin may import. A name that ends in `/` stands for all interfaces of that package.
+const GRANTED: [&str; 8] = [
+    "keyway:plugin/types",
+    "wasi:cli/",
+    "wasi:clocks/",
+    "wasi:config/store",
+    "wasi:filesystem/",
+    "wasi:io/",
+    "wasi:logging/logging",
+    "wasi:random/",
+];
+
+/// What a component offers.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Interface {
+    /// What it can be, at least one.
+    pub(super) roles: Vec<Role>,
+    /// Whether it wants `init` to be called.
+    pub(super) lifecycle: bool,
+}
+
+/// Reads the names; an error says in words what a plugin may not be.
+pub(super) fn inspect(imports: &[&str], exports: &[&str]) -> Result<Interface, String> {
+    for name in imports.iter().chain(exports) {
+        supported(name)?;
+    }
+    let forbidden: Vec<&str> = imports.iter().copied().filter(|name| !granted(name)).collect();
+    if !forbidden.is_empty() {
+        return Err(format!(
+            "it imports {}, which no configuration can grant; a plugin may import {}",
+            forbidden.join(", "),
+            GRANTED
+                .map(|name| if name.ends_with('/') { format!("{name}*") } else { name.into() })
+                .join(", ")
+        ));
+    }
+    let exported = |interface: &str| exports.iter().any(|name| unversioned(name) == interface);
+    let roles: Vec<Role> = [Role::Handler, Role::Selector]
+        .into_iter()
+        .filter(|role| exported(role.interface()))
+        .collect();
+    if roles.is_empty() {
+        return Err(format!(
+            "it exports neither {} nor {}, but {}",
+            Role::Handler.interface(),
+            Role::Selector.interface(),
+            if exports.is_empty() { "nothing".into() } else { exports.join(", ") }
+        ));
+    }
+    Ok(Interface { roles, lifecycle: exported("keyway:plugin/lifecycle") })
+}
+
+impl Role {
+    /// The interface that makes a component this, without its version.
+    pub(super) fn interface(self) -> &'static str {
+        match self {
+            Self::Handler => "keyway:plugin/handler",
+            Self::Selector => "keyway:plugin/selector",
+        }
+    }
+}
+
+fn unversioned(name: &str) -> &str {
+    name.split_once('@').map_or(name, |(interface, _)| interface)
+}
+
+fn granted(import: &str) -> bool {
+    let interface = unversioned(import);
+    GRANTED.iter().any(|granted| {
+        if granted.ends_with('/') { interface.starts_with(granted) } else { interface == *granted }
+    })
+}
+
+/// Versions that differ only in the last number are compatible.
+fn supported(name: &str) -> Result<(), String> {
+    let Some(("keyway:plugin", rest)) = name.split_once('/') else { return Ok(()) };
+    let given = rest.split_once('@').map_or("", |(_, version)| version);
+    let minor = |version: &str| version.rsplit_once('.').map(|(minor, _)| minor.to_owned());
+    if minor(given) == minor(VERSION) {
+        return Ok(());
+    }
+    Err(format!(
+        "it is built for keyway:plugin@{given}, this gateway supports keyway:plugin@{VERSION}"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HANDLER: &str = "keyway:plugin/handler@0.1.0";
+    const SELECTOR: &str = "keyway:plugin/selector@0.1.0";
+
+    #[test]
+    fn exports_make_the_roles() {
+        let roles = |exports: &[&str]| inspect(&[], exports).map(|interface| interface.roles);
+        assert_eq!(roles(&[HANDLER]), Ok(vec![Role::Handler]));
+        assert_eq!(roles(&[SELECTOR, HANDLER]), Ok(vec![Role::Handler, Role::Selector]));
+        let error = roles(&["wasi:cli/run@0.2.0"]).unwrap_err();
+        assert!(
+            error.contains("keyway:plugin/handler") && error.contains("wasi:cli/run@0.2.0"),
+            "{error}"
+        );
+        assert!(roles(&[]).unwrap_err().ends_with("but nothing"));
+    }
+
+    #[test]
+    fn the_lifecycle_is_optional() {
+        let lifecycle = |exports: &[&str]| inspect(&[], exports).unwrap().lifecycle;
+        assert!(!lifecycle(&[HANDLER]));
+        assert!(lifecycle(&[HANDLER, "keyway:plugin/lifecycle@0.1.0"]));
+    }
+
+    #[test]
+    fn every_import_that_is_not_granted_is_named() {
+        let imports =
+            ["wasi:io/poll@0.2.6", "wasi:sockets/tcp@0.2.6", "acme:secrets/store", "bare"];
+        let error = inspect(&imports, &[HANDLER]).unwrap_err();
+        assert!(error.contains("wasi:sockets/tcp@0.2.6, acme:secrets/store, bare,"), "{error}");
+        let granted = [
+            "wasi:cli/stderr@0.2.6",
+            "wasi:logging/logging@0.1.0-draft",
+            "keyway:plugin/types@0.1.0",
+        ];
+        assert!(inspect(&granted, &[HANDLER]).is_ok());
+    }
+
+    #[test]
+    fn another_version_of_the_interface_is_refused_with_both_versions_named() {
+        let error = inspect(&[], &["keyway:plugin/handler@0.2.0"]).unwrap_err();
+        assert!(
+            error.contains("keyway:plugin@0.2.0") && error.contains("keyway:plugin@0.1.0"),
+            "{error}"
+        );
+        assert!(inspect(&[], &["keyway:plugin/handler@0.1.7"]).is_ok());
+        assert!(inspect(&[], &["keyway:plugin/handler"]).is_err());
+    }
+}

@@ -1,0 +1,96 @@
+//! What one instance may hold: the answer to every growth it asks for.
+//!
+//! Time is not here: `instance` bounds a call by its wall time, and the engine's epoch makes a busy guest yield.
+
+use wasmtime::ResourceLimiter;
+
+/// Elements of one table; as many as the engine's pool has room for.
+pub(super) const TABLE_ELEMENTS: usize = 20_000;
+/// Core instances, tables and memories of one component instance. A language runtime has about ten.
+const PARTS: usize = 100;
+
+/// Bounds the linear memory of one instance, all its memories together.
+#[derive(Debug)]
+pub(super) struct Limiter {
+    limit: u64,
+    used: u64,
+    refused: bool,
+}
+
+impl Limiter {
+    /// A limiter for `limit` bytes.
+    pub(super) fn new(limit: u64) -> Self {
+        Self { limit, used: 0, refused: false }
+    }
+
+    /// Whether a growth was refused since the last [`forget`](Self::forget): what follows it is its consequence. Most
+    /// allocators trap on a refusal, and the trap alone would not tell why.
+    pub(super) fn refused(&self) -> bool {
+        self.refused
+    }
+
+    /// Called before each call: a guest that lived with a refusal is not blamed for it later.
+    pub(super) fn forget(&mut self) {
+        self.refused = false;
+    }
+}
+
+impl ResourceLimiter for Limiter {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let used = self.used.saturating_add((desired - current) as u64);
+        if used > self.limit {
+            self.refused = true;
+            return Ok(false);
+        }
+        self.used = used;
+        Ok(true)
+    }
+
+    fn table_growing(
+        &mut self,
+        _current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        Ok(desired <= TABLE_ELEMENTS)
+    }
+
+    fn instances(&self) -> usize {
+        PARTS
+    }
+
+    fn tables(&self) -> usize {
+        PARTS
+    }
+
+    fn memories(&self) -> usize {
+        PARTS
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memories_of_one_instance_share_one_bound() {
+        let mut limiter = Limiter::new(100);
+        assert!(limiter.memory_growing(0, 60, None).unwrap());
+        assert!(!limiter.memory_growing(0, 60, None).unwrap());
+        assert!(limiter.refused());
+        assert!(limiter.memory_growing(60, 100, None).unwrap(), "a refusal takes nothing");
+    }
+
+    #[test]
+    fn a_refusal_is_forgotten_with_the_call_it_belongs_to() {
+        let mut limiter = Limiter::new(1);
+        assert!(!limiter.memory_growing(0, 2, None).unwrap());
+        limiter.forget();
+        assert!(!limiter.refused());
+    }
+}

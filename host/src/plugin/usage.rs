@@ -1,0 +1,159 @@
+//! One use of a plugin: its settings, its instances, and its share of the room for them.
+//!
+//! Instances are kept by generation. Whoever takes a turn holds the generation it began with until it ends; the kept
+//! instances of an older generation go as soon as nobody uses them, and its code with the last of them.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use super::{
+    component::Component,
+    engine::{ACTIVE, Engine, IdleSlot},
+    instance::{Instance, Settings},
+    registry::Plugin,
+    status::Role,
+};
+use crate::{
+    config::Isolation,
+    handler::{Failure, Generation},
+};
+
+/// A plugin in a role.
+pub(super) struct Usage {
+    pub(super) plugin: Arc<Plugin>,
+    /// Whose use it is, as messages call it.
+    pub(super) owner: String,
+    pub(super) role: Role,
+    pub(super) settings: Arc<Settings>,
+    engine: Arc<Engine>,
+    isolation: Isolation,
+    turns: Semaphore,
+    instances: ArcSwap<Instances>,
+}
+
+/// The instances of one generation that wait for their next call.
+struct Instances {
+    component: Arc<Component>,
+    idle: Mutex<Vec<(Instance, IdleSlot)>>,
+}
+
+/// The right to run one call, or one run of calls, on one generation.
+pub(super) struct Turn<'a> {
+    usage: &'a Usage,
+    instances: Arc<Instances>,
+    _turn: SemaphorePermit<'a>,
+    _active: SemaphorePermit<'a>,
+}
+
+impl Usage {
+    /// A use of `plugin`, which serves `component` now, with at most `max_instances` calls at once.
+    pub(super) fn new(
+        (plugin, component): (Arc<Plugin>, Arc<Component>),
+        (owner, role): (String, Role),
+        settings: Settings,
+        engine: Arc<Engine>,
+        isolation: Isolation,
+        max_instances: usize,
+    ) -> Self {
+        // A quarter of the room at most, so that guests who wait in one use leave room for the others.
+        let turns = max_instances.clamp(1, ACTIVE / 4);
+        Self {
+            plugin,
+            owner,
+            role,
+            settings: Arc::new(settings),
+            engine,
+            isolation,
+            turns: Semaphore::new(turns),
+            instances: ArcSwap::from_pointee(Instances::of(component)),
+        }
+    }
+
+    /// Waits for a turn. The generation is the one that serves when the turn comes.
+    pub(super) async fn turn(&self) -> Turn<'_> {
+        let turn = self.turns.acquire().await.expect("the semaphore is never closed");
+        let active = self.engine.activate().await;
+        Turn { usage: self, instances: self.serving(), _turn: turn, _active: active }
+    }
+
+    /// The generation that serves.
+    pub(super) fn generation(&self) -> Generation {
+        self.serving().component.generation.clone()
+    }
+
+    /// Makes the first instance of `component` for this use, which proves that it can be: `init` is called.
+    pub(super) async fn prove(&self, component: &Component) -> Result<Instance, Failure> {
+        let _active = self.engine.activate().await;
+        Instance::new(component, &self.settings).await
+    }
+
+    /// Goes over to `component`, with an instance of it that is ready.
+    pub(super) fn adopt(&self, component: Arc<Component>, ready: Instance) {
+        let instances = Instances::of(component);
+        if self.isolation == Isolation::None
+            && let Some(slot) = self.engine.idle_slot()
+        {
+            instances.lock().push((ready, slot));
+        }
+        self.instances.store(Arc::new(instances));
+    }
+
+    /// The plugin's own word counts: an exchange happens there, for all uses at once, and `adopt` only follows.
+    fn serving(&self) -> Arc<Instances> {
+        let instances = self.instances.load_full();
+        match self.plugin.serving() {
+            Some(component) if !Arc::ptr_eq(&component, &instances.component) => {
+                let instances = Arc::new(Instances::of(component));
+                self.instances.store(instances.clone());
+                instances
+            }
+            _ => instances,
+        }
+    }
+}
+
+impl Instances {
+    fn of(component: Arc<Component>) -> Self {
+        Self { component, idle: Mutex::default() }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<(Instance, IdleSlot)>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Turn<'_> {
+    /// The generation of this turn.
+    pub(super) fn generation(&self) -> Generation {
+        self.instances.component.generation.clone()
+    }
+
+    /// An instance that is ready, or a fresh one.
+    pub(super) async fn instance(&self) -> Result<Instance, Failure> {
+        let kept = self.instances.lock().pop();
+        match kept {
+            Some((instance, _slot)) => Ok(instance),
+            None => Instance::new(&self.instances.component, &self.usage.settings).await,
+        }
+    }
+
+    /// Gives an instance back whose last call ended well. One that is not needed any more is dropped.
+    pub(super) fn give_back(&self, instance: Instance) {
+        if self.keeps()
+            && let Some(slot) = self.usage.engine.idle_slot()
+        {
+            self.instances.lock().push((instance, slot));
+        }
+    }
+
+    /// Whether an instance may serve more than one record.
+    pub(super) fn reuses(&self) -> bool {
+        self.usage.isolation == Isolation::None
+    }
+
+    fn keeps(&self) -> bool {
+        self.reuses() && Arc::ptr_eq(&self.instances, &self.usage.instances.load())
+    }
+}
