@@ -206,6 +206,7 @@ fn allow<'a>(
 }
 
 fn retry(mut table: Table<'_>) -> Retry {
+    const BACKOFF: Duration = Duration::from_millis(100);
     const MAX_BACKOFF: Duration = Duration::from_secs(30);
     let attempts = table.read("attempts", |field| field.integer(1..=1_000_000)).unwrap_or(5);
     let max_backoff = table
@@ -223,5 +224,5 @@ fn retry(mut table: Table<'_>) -> Retry {
         Some(backoff)
     });
     table.finish();
-    Retry { attempts, backoff: backoff.unwrap_or(Duration::from_millis(100)), max_backoff }
+    Retry { attempts, backoff: backoff.unwrap_or(BACKOFF.min(max_backoff)), max_backoff }
 }

@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, fs, path::Path};
 
-use keyway::config::{BUILT_IN, Broker, Config};
+use keyway::config::{BUILT_IN, Broker, Config, FILE};
 
 const NOTHING: [(OsString, OsString); 0] = [];
 
@@ -10,6 +10,14 @@ const NOTHING: [(OsString, OsString); 0] = [];
 fn a_named_file_that_is_not_there_is_an_error() {
     let error = Config::load(Some(Path::new("no/such.toml")), NOTHING).unwrap_err();
     assert!(error.to_string().starts_with("no/such.toml: cannot be read, got "), "{error}");
+}
+
+#[test]
+fn where_none_is_named_and_none_is_there_the_built_in_file_holds() {
+    assert!(!Path::new(FILE).exists(), "tests run where there is none");
+    let loaded = Config::load(None, NOTHING).unwrap();
+    assert_eq!(loaded.file, None);
+    assert_eq!(loaded.config, Config::parse(BUILT_IN, FILE, Path::new(""), NOTHING).unwrap());
 }
 
 #[test]

@@ -67,6 +67,27 @@ fn a_consumer_of_the_tutorial_is_one_member_of_the_group() {
 }
 
 #[test]
+fn the_producer_of_the_tutorial_describes_the_topic() {
+    let config = read(
+        BUILT_IN,
+        &[
+            ("KAFKA_BOOTSTRAP_SERVERS", "kafka:29092"),
+            ("KAFKA_TOPIC", "other"),
+            ("KAFKA_TOPIC_PARTITIONS", "6"),
+            ("KAFKA_REPLICATION_FACTOR", "2"),
+            ("KAFKA_HEAP_OPTS", "not ours"),
+        ],
+    )
+    .unwrap();
+    assert_eq!(config.http.default_topic.as_deref(), Some("other"));
+    for name in ["other", "my-topic-out"] {
+        let topic = topic(&config, name);
+        assert_eq!((topic.partitions, topic.replication_factor), (6, 2), "{name}");
+    }
+    assert_eq!(config.topics.len(), 2);
+}
+
+#[test]
 fn another_name_for_the_topic_keeps_what_the_file_says_of_it() {
     let config =
         read(TWO_GROUPS, &[("KAFKA_TOPIC", "events"), ("KAFKA_TOPIC_PARTITIONS", "6")]).unwrap();
