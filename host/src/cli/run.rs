@@ -1,9 +1,14 @@
 //! `keyway run`
 
+use std::sync::Arc;
+
 use clap::Args;
 
 use super::{Error, settings::Settings, signals};
-use crate::app::{self, Gateway, Options, Role};
+use crate::{
+    app::{self, Gateway, Options, Role},
+    config,
+};
 
 #[derive(Debug, Args)]
 pub(super) struct Run {
@@ -14,11 +19,11 @@ pub(super) struct Run {
 
 impl Run {
     pub(super) fn run(self, settings: &Settings) -> Result<(), Error> {
-        let config = settings.load()?;
-        let options = Options { only: self.only, ..Options::default() };
+        let config::Loaded { config, file } = settings.load_from_file()?;
+        let options = Options { only: self.only, config_file: file, ..Options::default() };
         runtime()?.block_on(async {
             let shutdown = signals::shutdown()?;
-            let gateway = Gateway::build(config, options).await?;
+            let gateway = Gateway::build(Arc::new(config), options).await?;
             announce(&gateway);
             Ok(gateway.run(shutdown).await?)
         })

@@ -28,19 +28,16 @@ impl Settings {
     /// # Errors
     /// Whatever is wrong with them, all of it, as wrong usage.
     pub(super) fn load(&self) -> Result<Arc<Config>, Error> {
-        // Temporary, until `Config::load(path, environment)` is there.
-        let _ = &self.path;
-        Ok(Arc::new(Config {
-            broker: config::Broker::Embedded {
-                path: "keyway-data".into(),
-                retention: config::Retention { time: None, bytes: None },
-            },
-            http: config::Http { listen: ([127, 0, 0, 1], 8081).into(), default_topic: None },
-            admin: config::Admin { listen: None },
-            plugins: config::Plugins { directory: "plugins".into() },
-            topics: Vec::new(),
-            groups: Vec::new(),
-        }))
+        self.load_from_file().map(|loaded| Arc::new(loaded.config))
+    }
+
+    /// The same, and the file that it came from.
+    ///
+    /// # Errors
+    /// As [`Settings::load`].
+    pub(super) fn load_from_file(&self) -> Result<config::Loaded, Error> {
+        Config::load(self.path.as_deref(), std::env::vars_os())
+            .map_err(|errors| Error::Usage(errors.to_string()))
     }
 
     /// The URL of the gateway's admin port.

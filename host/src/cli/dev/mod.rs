@@ -8,7 +8,7 @@ mod changes;
 mod view;
 mod watch;
 
-use std::{io, thread, time::Duration};
+use std::{io, sync::Arc, thread, time::Duration};
 
 use super::{
     Error,
@@ -20,6 +20,7 @@ use super::{
 use crate::{
     admin::{self, inventory, snapshot},
     app::{self, Gateway, Options},
+    config,
 };
 use changes::{Scene, changes};
 use view::View;
@@ -29,14 +30,16 @@ use watch::{Watch, Watched};
 const LOOK: Duration = Duration::from_millis(500);
 
 pub(super) fn dev(settings: &Settings) -> Result<(), Error> {
-    let config = settings.load()?;
+    let config::Loaded { config, file } = settings.load_from_file()?;
     build_plugins(&config.plugins.directory)?;
     runtime()?.block_on(async {
         let shutdown = signals::shutdown()?;
         let (watch, watched) = Watch::new();
-        let options = Options { wrap_handler: Some(watch.wrap()), ..Options::default() };
-        let gateway = Gateway::build(config.clone(), options).await?;
-        let welcome = welcome(&gateway.addresses(), &config.plugins.directory);
+        let options =
+            Options { config_file: file, wrap_handler: Some(watch.wrap()), ..Options::default() };
+        let directory = config.plugins.directory.clone();
+        let gateway = Gateway::build(Arc::new(config), options).await?;
+        let welcome = welcome(&gateway.addresses(), &directory);
         start_view(welcome, watched, gateway.state())?;
         Ok(gateway.run(shutdown).await?)
     })
@@ -44,11 +47,7 @@ pub(super) fn dev(settings: &Settings) -> Result<(), Error> {
 
 /// Shows what happens, on a thread and a runtime of its own: a terminal that is held with Ctrl-S holds nothing else.
 /// It ends with the process, or when nobody reads what it shows.
-fn start_view(
-    welcome: view::Welcome,
-    watched: Watched,
-    state: Option<admin::State>,
-) -> Result<(), Error> {
+fn start_view(welcome: view::Welcome, watched: Watched, state: admin::State) -> Result<(), Error> {
     let no_view = |error: io::Error| Error::Failed(format!("cannot start a thread: {error}"));
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(no_view)?;
@@ -81,7 +80,7 @@ fn welcome(addresses: &app::Addresses, plugins: &std::path::Path) -> view::Welco
 async fn show(
     view: &mut View<io::Stdout>,
     mut watched: Watched,
-    state: Option<admin::State>,
+    state: admin::State,
 ) -> io::Result<()> {
     let mut scene = Scene::default();
     let mut look = tokio::time::interval(LOOK);
@@ -94,7 +93,7 @@ async fn show(
                 view.missed(missed)?;
             }
             _ = look.tick() => {
-                let Some(now) = scene_of(state.as_ref()).await else { continue };
+                let Some(now) = scene_of(&state).await else { continue };
                 for change in changes(&scene, &now) {
                     view.change(&change)?;
                 }
@@ -105,8 +104,7 @@ async fn show(
 }
 
 /// The gateway at this moment; `None` when the broker does not say: the log says why.
-async fn scene_of(state: Option<&admin::State>) -> Option<Scene> {
-    let state = state?;
+async fn scene_of(state: &admin::State) -> Option<Scene> {
     let view = state.local.view();
     let mut groups = Vec::new();
     for group in &view.groups {

@@ -12,7 +12,7 @@ use crate::{
         output::DeadLetter,
         retry::{self, Verdict},
     },
-    handler::{Delivery, Generation, RunReport},
+    handler::{Delivery, RunReport},
     record::Record,
 };
 
@@ -64,7 +64,6 @@ impl Engine {
                 fastrand::f64(),
             ) {
                 None => {
-                    announce(&self.shared.group.id, &delivery, &generation);
                     partition.offsets.finish(delivery.record.offset);
                     self.shared.counters.handled.add(1);
                 }
@@ -166,14 +165,6 @@ impl Engine {
             self.commands.pause(vec![partition.name.clone()]).await;
         }
     }
-}
-
-/// Tells whoever watches (`keyway dev`) that a record was handled.
-fn announce(group: &str, delivery: &Delivery, generation: &Generation) {
-    tracing::debug!(
-        target: "keyway::handled",
-        group, record = %place(&delivery.record), attempt = delivery.attempt, handler = %generation, "A record was handled."
-    );
 }
 
 /// TOPIC/PARTITION@OFFSET.

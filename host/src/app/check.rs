@@ -1,0 +1,90 @@
+//! Questions about a configuration that only the world can answer: do its plugins load, is its broker there?
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use super::{Error, lines, parts};
+use crate::{
+    broker::{Broker, Health},
+    config::{self, Config},
+    plugin::{Host, HostSettings},
+};
+
+/// How long a broker may take to say that it is there.
+const BROKER_TIME: Duration = Duration::from_secs(5);
+const ASK_AGAIN: Duration = Duration::from_millis(50);
+
+/// What a check found of one part.
+#[derive(Debug)]
+pub struct Finding {
+    /// The part: `plugins`, `broker`.
+    pub part: String,
+    /// What is right, or what is wrong.
+    pub result: Result<String, Error>,
+}
+
+/// Loads the plugins in their roles and asks for the broker; the configuration itself is sound already.
+pub async fn check(config: &Config) -> Vec<Finding> {
+    let plugins = Finding { part: "plugins".into(), result: check_plugins(config).await };
+    let broker = Finding { part: "broker".into(), result: check_broker(config).await };
+    vec![plugins, broker]
+}
+
+/// The configured broker, for questions only.
+///
+/// # Errors
+/// It cannot be opened, or does not answer.
+pub async fn broker(config: &Config) -> Result<Arc<dyn Broker>, Error> {
+    let broker = parts::open_broker(&config.broker)?;
+    let answers = async {
+        while let Health::Unavailable(_) = broker.health() {
+            tokio::time::sleep(ASK_AGAIN).await;
+        }
+    };
+    let answered = tokio::time::timeout(BROKER_TIME, answers).await;
+    match (answered, broker.health()) {
+        (Err(_), Health::Unavailable(reason)) => Err(Error::Failed(reason)),
+        _ => Ok(broker),
+    }
+}
+
+/// Where a broker keeps records, in words.
+pub(super) fn describe(broker: &config::Broker) -> String {
+    match broker {
+        config::Broker::Embedded { path, .. } => format!("{} (embedded)", path.display()),
+        config::Broker::Kafka { bootstrap_servers, .. } => format!("Kafka at {bootstrap_servers}"),
+    }
+}
+
+/// The plugin host of a configuration.
+pub(super) fn host(config: &Config) -> Result<Host, Error> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let directory = config.plugins.directory.clone();
+    let cache_directory = cache_directory().unwrap_or_else(|| directory.join(".cache"));
+    Host::new(HostSettings { directory, cache_directory, threads }).map_err(Error::failed)
+}
+
+/// The user's directory for what can be made again (https://specifications.freedesktop.org/basedir-spec).
+fn cache_directory() -> Option<PathBuf> {
+    let variable =
+        |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let caches = variable("XDG_CACHE_HOME").or_else(|| Some(variable("HOME")?.join(".cache")))?;
+    Some(caches.join("keyway"))
+}
+
+async fn check_plugins(config: &Config) -> Result<String, Error> {
+    let host = host(config)?;
+    let (_selectors, mut wrong) = parts::load_selectors(&host, config).await;
+    let (_groups, more_wrong) = parts::load_groups(&host, config.groups.iter()).await;
+    wrong.extend(more_wrong);
+    if !wrong.is_empty() {
+        return Err(Error::Configuration(lines(&wrong)));
+    }
+    let names: Vec<_> = host.statuses().iter().map(|status| status.name.to_string()).collect();
+    Ok(format!("({})", names.join(", ")))
+}
+
+async fn check_broker(config: &Config) -> Result<String, Error> {
+    let broker = broker(config).await?;
+    broker.close(Duration::ZERO).await;
+    Ok(format!("({})", describe(&config.broker)))
+}

@@ -1,0 +1,286 @@
+//! What a gateway is made of, and the groups that run in it now.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use tokio::time::Instant;
+
+use super::{Error, Options, Role, check};
+use crate::{
+    broker::{Broker, BrokerError, EnsuredTopic, TopicSpec, embedded::Embedded, kafka::Kafka},
+    config::{self, Config, Group as GroupConfig},
+    dispatch::{Group, GroupStatus},
+    handler::Handler,
+    plugin::{Host, PluginError},
+    produce::{Producer, Selectors},
+};
+
+/// The wait before a broker that did not answer is asked again for its topics.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+
+/// Everything that lives as long as the gateway.
+pub(super) struct Parts {
+    config: ArcSwap<Config>,
+    pub(super) broker: Arc<dyn Broker>,
+    pub(super) plugins: Host,
+    pub(super) producer: Producer,
+    options: Options,
+    groups: Mutex<Groups>,
+}
+
+/// Groups by their state of life.
+#[derive(Default)]
+struct Groups {
+    /// Loaded, and waiting for the broker to have their topics.
+    waiting: Vec<Loaded>,
+    running: Vec<Arc<Group>>,
+    /// No more are started.
+    closed: bool,
+}
+
+/// A group whose handler is loaded.
+pub(super) struct Loaded {
+    config: Arc<GroupConfig>,
+    handler: Arc<dyn Handler>,
+}
+
+/// Opens the broker that a configuration names. A Kafka that is down is opened all the same: its health says so.
+///
+/// # Errors
+/// The embedded broker's files cannot be used, or librdkafka refuses its properties.
+pub(super) fn open_broker(config: &config::Broker) -> Result<Arc<dyn Broker>, Error> {
+    Ok(match config {
+        config::Broker::Embedded { path, retention } => {
+            Arc::new(Embedded::open(path, *retention).map_err(Error::failed)?)
+        }
+        config::Broker::Kafka { bootstrap_servers, properties } => {
+            Arc::new(Kafka::connect(bootstrap_servers, properties)?)
+        }
+    })
+}
+
+impl Parts {
+    /// Opens the broker and loads every plugin in its role.
+    ///
+    /// # Errors
+    /// The broker's files cannot be used, or plugins cannot be loaded: all of those are named.
+    pub(super) async fn load(config: Arc<Config>, options: Options) -> Result<Self, Error> {
+        let broker = open_broker(&config.broker)?;
+        let plugins = check::host(&config)?;
+        let (selectors, mut wrong) = load_selectors(&plugins, &config).await;
+        let groups = config.groups.iter().filter(|_| runs_groups(&options));
+        let (waiting, more_wrong) = load_groups(&plugins, groups).await;
+        wrong.extend(more_wrong);
+        if !wrong.is_empty() {
+            return Err(Error::plugins(&wrong));
+        }
+        Ok(Self {
+            producer: Producer::new(broker.clone(), selectors),
+            config: ArcSwap::new(config),
+            broker,
+            plugins,
+            options,
+            groups: Mutex::new(Groups { waiting, ..Groups::default() }),
+        })
+    }
+
+    pub(super) fn config(&self) -> Arc<Config> {
+        self.config.load_full()
+    }
+
+    /// Waits for the broker to have every topic, then starts the groups that wait for it.
+    pub(super) async fn start_groups(&self) {
+        self.ensure_topics().await;
+        let mut groups = self.lock();
+        for loaded in std::mem::take(&mut groups.waiting) {
+            self.start_group(&mut groups, loaded);
+        }
+    }
+
+    fn start_group(&self, groups: &mut Groups, loaded: Loaded) {
+        if !groups.closed {
+            let Loaded { config, mut handler } = loaded;
+            if let Some(wrap) = &self.options.wrap_handler {
+                handler = wrap(&config.id, handler);
+            }
+            let group = Group::start(config, self.broker.clone(), self.producer.clone(), handler);
+            groups.running.push(Arc::new(group));
+        }
+    }
+
+    /// Drains every group, at the same time.
+    pub(super) async fn stop_groups(&self, deadline: Instant) {
+        let running = {
+            let mut groups = self.lock();
+            groups.closed = true;
+            groups.running.clone()
+        };
+        futures_util::future::join_all(running.iter().map(|group| group.drain(deadline))).await;
+    }
+
+    pub(super) fn group(&self, id: &str) -> Option<Arc<Group>> {
+        let groups = self.lock();
+        groups.running.iter().find(|group| &*group.config().id == id).cloned()
+    }
+
+    pub(super) fn statuses(&self) -> Vec<GroupStatus> {
+        let groups = self.lock();
+        groups.running.iter().map(|group| group.status()).collect()
+    }
+
+    /// Groups that do not run yet, because the broker has not been reached.
+    pub(super) fn waiting(&self) -> Vec<Arc<str>> {
+        let groups = self.lock();
+        groups.waiting.iter().map(|loaded| loaded.config.id.clone()).collect()
+    }
+
+    /// Has the broker create the topics that are missing, however long it takes to answer.
+    async fn ensure_topics(&self) {
+        for spec in topics(&self.config()) {
+            while let Err(error) = self.ensure_topic(&spec).await {
+                tracing::warn!(topic = %spec.name, reason = %error, "A topic could not be looked up; trying again.");
+                tokio::time::sleep(ASK_AGAIN).await;
+            }
+        }
+    }
+
+    async fn ensure_topic(&self, spec: &TopicSpec) -> Result<(), BrokerError> {
+        match self.broker.ensure_topic(spec).await? {
+            EnsuredTopic::Existed => {}
+            EnsuredTopic::Created => {
+                tracing::info!(topic = %spec.name, partitions = spec.partitions, "A topic was created.");
+            }
+            EnsuredTopic::Differs { partitions } => tracing::warn!(
+                topic = %spec.name, configured = spec.partitions, partitions,
+                "A topic has another number of partitions than configured; it is left as it is."
+            ),
+        }
+        Ok(())
+    }
+
+    /// Puts another configuration in force: what changed is stopped and started, the rest never notices.
+    ///
+    /// # Errors
+    /// A section changed that can only change with a restart, or a plugin cannot be loaded. Nothing has changed then.
+    pub(super) async fn apply(&self, config: Arc<Config>) -> Result<(), ApplyError> {
+        let old = self.config();
+        let sections = super::reload::needs_restart(&old, &config);
+        if !sections.is_empty() {
+            return Err(ApplyError::NeedsRestart(sections));
+        }
+        let (selectors, mut wrong) = load_selectors(&self.plugins, &config).await;
+        let is_new =
+            |group: &&GroupConfig| runs_groups(&self.options) && !old.groups.contains(group);
+        let (loaded, more_wrong) =
+            load_groups(&self.plugins, config.groups.iter().filter(is_new)).await;
+        wrong.extend(more_wrong);
+        if !wrong.is_empty() {
+            return Err(ApplyError::Plugins(wrong));
+        }
+        self.config.store(config);
+        self.ensure_topics().await;
+        self.producer.set_selectors(selectors);
+        self.exchange_groups(loaded).await;
+        Ok(())
+    }
+
+    /// Drains the groups that are no longer configured as they run, then starts those that are new.
+    async fn exchange_groups(&self, loaded: Vec<Loaded>) {
+        let config = self.config();
+        let leaving = {
+            let mut groups = self.lock();
+            let keeps = |group: &Arc<Group>| config.groups.contains(group.config());
+            let (kept, leaving) = std::mem::take(&mut groups.running).into_iter().partition(keeps);
+            groups.running = kept;
+            groups.waiting.retain(|waiting| config.groups.contains(&waiting.config));
+            leaving
+        };
+        let leaving: Vec<Arc<Group>> = leaving;
+        let deadline = Instant::now() + super::DRAIN;
+        futures_util::future::join_all(leaving.iter().map(|group| group.drain(deadline))).await;
+        let mut groups = self.lock();
+        loaded.into_iter().for_each(|loaded| self.start_group(&mut groups, loaded));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Groups> {
+        self.groups.lock().expect("nothing panics while it holds this lock")
+    }
+}
+
+fn runs_groups(options: &Options) -> bool {
+    options.only != Some(Role::Http)
+}
+
+/// Why a changed configuration was refused.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ApplyError {
+    #[error("{} cannot change while the gateway runs; restart it", .0.join(", "))]
+    NeedsRestart(Vec<&'static str>),
+    #[error("{}", super::lines(.0))]
+    Plugins(Vec<PluginError>),
+}
+
+/// Every topic that the configuration wants to exist. An output topic that is not described is made like its
+/// group's first source.
+fn topics(config: &Config) -> Vec<TopicSpec> {
+    let mut specs: Vec<_> = config.topics.iter().map(spec).collect();
+    for group in &config.groups {
+        let Some(output) = &group.output_topic else { continue };
+        let described = |name: &Arc<str>| config.topics.iter().find(|topic| topic.name == *name);
+        if specs.iter().all(|spec| spec.name != *output)
+            && let Some(source) = group.topics.iter().find_map(described)
+        {
+            specs.push(TopicSpec { name: output.clone(), ..spec(source) });
+        }
+    }
+    specs
+}
+
+fn spec(topic: &config::Topic) -> TopicSpec {
+    TopicSpec {
+        name: topic.name.clone(),
+        partitions: topic.partitions,
+        replication_factor: topic.replication_factor,
+    }
+}
+
+pub(super) async fn load_selectors(
+    plugins: &Host,
+    config: &Config,
+) -> (Selectors, Vec<PluginError>) {
+    let (mut selectors, mut wrong) = (Selectors::new(), Vec::new());
+    for topic in &config.topics {
+        let Some(used) = &topic.key_selector else { continue };
+        match plugins.selector(&format!("topic {}", topic.name), used).await {
+            Ok(selector) => drop(selectors.insert(topic.name.clone(), selector)),
+            Err(error) => wrong.push(error),
+        }
+    }
+    (selectors, wrong)
+}
+
+pub(super) async fn load_groups(
+    plugins: &Host,
+    groups: impl Iterator<Item = &GroupConfig>,
+) -> (Vec<Loaded>, Vec<PluginError>) {
+    let (mut loaded, mut wrong) = (Vec::new(), Vec::new());
+    for group in groups {
+        let instances = group.max_in_flight * group.consumers as usize;
+        let owner = format!("group {}", group.id);
+        let handler = plugins.handler(
+            &owner,
+            &group.handler,
+            group.output_topic.clone(),
+            group.isolation,
+            instances,
+        );
+        match handler.await {
+            Ok(handler) => loaded.push(Loaded { config: Arc::new(group.clone()), handler }),
+            Err(error) => wrong.push(error),
+        }
+    }
+    (loaded, wrong)
+}
