@@ -77,21 +77,21 @@ pub(super) async fn read(
         let detail = format!("the body is {announced} bytes, more than the {limit} that are taken");
         return Err(Problem::new(Code::BodyTooLarge, detail).limit(limit));
     }
-    let mut whole = Bytes::new();
+    let mut whole = Bytes::new(); // most bodies come in one piece, which need not be copied
     let mut parts = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame.map_err(broken)?.into_data() else { continue };
         ticket.take(data.len())?;
-        if whole.is_empty() && parts.is_empty() {
-            whole = data;
-            continue;
-        }
         if whole.len() + parts.len() + data.len() > limit {
             let detail = format!("the body is more than the {limit} bytes that are taken");
             return Err(Problem::new(Code::BodyTooLarge, detail).limit(limit));
         }
-        parts.extend_from_slice(&std::mem::take(&mut whole));
-        parts.extend_from_slice(&data);
+        if whole.is_empty() && parts.is_empty() {
+            whole = data;
+        } else {
+            parts.extend_from_slice(&std::mem::take(&mut whole));
+            parts.extend_from_slice(&data);
+        }
     }
     Ok(if parts.is_empty() { whole } else { parts.freeze() })
 }

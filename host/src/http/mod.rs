@@ -17,4 +17,4 @@ mod stream;
 
 pub use gateway::{Gateway, Limits};
 pub use problem::Code;
-pub use server::{BindError, Drained, Server, ServerLimits};
+pub use server::{BindError, Drained, Server, ServerLimits, raise_descriptor_limit};

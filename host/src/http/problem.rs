@@ -64,6 +64,8 @@ pub enum Code {
     RefusedByBroker,
     /// The topic's key selector broke, or chose a partition that is not there.
     SelectorFailed,
+    /// As many connections as are allowed are open.
+    TooManyConnections,
     /// As many requests, or bytes of them, as are allowed are in flight. The record was not written.
     Busy,
     /// The broker cannot take the record now. It was not written.
@@ -74,7 +76,7 @@ pub enum Code {
 
 use Code::*;
 
-const TABLE: [(Code, &str, StatusCode, &str); 24] = [
+const TABLE: [(Code, &str, StatusCode, &str); 25] = [
     (MalformedJson, "malformed-json", StatusCode::BAD_REQUEST, "The body is not JSON"),
     (UnknownField, "unknown-field", StatusCode::BAD_REQUEST, "A field is unknown"),
     (DuplicateField, "duplicate-field", StatusCode::BAD_REQUEST, "A field is there twice"),
@@ -121,6 +123,12 @@ const TABLE: [(Code, &str, StatusCode, &str); 24] = [
         StatusCode::INTERNAL_SERVER_ERROR,
         "The key selector failed",
     ),
+    (
+        TooManyConnections,
+        "too-many-connections",
+        StatusCode::SERVICE_UNAVAILABLE,
+        "There are too many connections",
+    ),
     (Busy, "busy", StatusCode::SERVICE_UNAVAILABLE, "The gateway is busy"),
     (
         BrokerUnavailable,
@@ -153,7 +161,9 @@ impl Code {
             WrongMethod => Some((header::ALLOW, METHODS)),
             UnsupportedMediaType => Some((ACCEPT_POST, MEDIA_TYPES)),
             UnsupportedEncoding => Some((header::ACCEPT_ENCODING, "identity")),
-            Busy | BrokerUnavailable | OutcomeUnknown => Some((header::RETRY_AFTER, "1")),
+            TooManyConnections | Busy | BrokerUnavailable | OutcomeUnknown => {
+                Some((header::RETRY_AFTER, "1"))
+            }
             _ => None,
         }
     }
@@ -227,8 +237,8 @@ impl Problem {
         self
     }
 
-    /// The answer that carries it.
-    pub(super) fn response(&self) -> Response<Full<Bytes>> {
+    /// The document itself.
+    pub(super) fn document(&self) -> Vec<u8> {
         let (_, code, status, title) = TABLE[self.code as usize];
         let document = Document {
             r#type: format!("urn:keyway:problem:{code}"),
@@ -238,9 +248,13 @@ impl Problem {
             code,
             more: &self.more,
         };
-        let body = serde_json::to_vec(&document).expect("a document of texts and numbers is JSON");
-        let mut response = Response::new(Full::from(body));
-        *response.status_mut() = status;
+        serde_json::to_vec(&document).expect("a document of texts and numbers is JSON")
+    }
+
+    /// The answer that carries it.
+    pub(super) fn response(&self) -> Response<Full<Bytes>> {
+        let mut response = Response::new(Full::from(self.document()));
+        *response.status_mut() = self.code.status();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some((name, value)) = self.code.remedy() {

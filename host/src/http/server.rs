@@ -15,9 +15,13 @@ use std::{
 };
 
 use hyper::{Request, Response, body::Body, body::Incoming, service::Service};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{io::AsyncWriteExt, net::TcpStream, task::JoinSet, time::timeout};
 
-use super::connection::{self, Drain};
+use super::{
+    connection::{self, Drain},
+    problem::{Code, Problem},
+};
 
 /// Connections that may wait to be accepted; the system may bound it further (`net.core.somaxconn`).
 const BACKLOG: i32 = 4096;
@@ -89,6 +93,17 @@ fn hint(cause: &io::Error) -> &'static str {
     }
 }
 
+/// Raises this process's bound on open files as far as the system lets it, and returns it. Each connection takes one,
+/// and many systems begin with 1,024.
+///
+/// # Errors
+/// When the system refuses.
+pub fn raise_descriptor_limit() -> io::Result<u64> {
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })?;
+    Ok(limit.maximum.unwrap_or(u64::MAX))
+}
+
 /// How a server ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Drained {
@@ -157,13 +172,9 @@ impl Server {
             }
         }
         connections.drain.begin();
-        // For the clients in the backlog this server has accepted already: they may have sent a request.
-        let backlog = listener.socket.into_std()?;
-        while let Ok((socket, _)) = backlog.accept() {
-            socket.set_nonblocking(true)?;
-            connections.open(TcpStream::from_std(socket)?);
+        for socket in listener.close() {
+            connections.open(socket);
         }
-        drop(backlog);
         Ok(connections.drain().await)
     }
 }
@@ -191,13 +202,25 @@ impl Listener {
                     if !std::mem::replace(&mut self.starved, true) {
                         tracing::error!(
                             address = %self.address, %error,
-                            "No more connections can be accepted: raise the limit on open files of this process."
+                            "No connection can be accepted for now; if it is for want of descriptors, raise the limit on open files."
                         );
                     }
                     tokio::time::sleep(STARVED).await;
                 }
             }
         }
+    }
+
+    /// Listens no more, and gives those who wait in the backlog: as far as they know they have been accepted, and
+    /// they may have sent a request.
+    fn close(self) -> Vec<TcpStream> {
+        let open = |socket: std::net::TcpStream| {
+            socket.set_nonblocking(true)?;
+            TcpStream::from_std(socket)
+        };
+        let Ok(listener) = self.socket.into_std() else { return Vec::new() };
+        let waiting = listener.incoming().map_while(Result::ok).take(BACKLOG as usize);
+        waiting.filter_map(|socket| open(socket).ok()).collect()
     }
 }
 
@@ -240,20 +263,22 @@ where
     }
 }
 
-/// What a connection beyond the bound is told: hyper has not seen it, so the whole answer is here.
-fn refusal() -> String {
-    let problem = r#"{"type":"urn:keyway:problem:too-many-connections","title":"Too many connections","status":503,"detail":"as many connections as are allowed are open already","code":"too-many-connections"}"#;
-    format!(
+/// What a connection beyond the bound is told, in full: there is no hyper on it.
+fn refusal() -> Vec<u8> {
+    let detail = "as many connections as are allowed are open already";
+    let body = Problem::new(Code::TooManyConnections, detail).document();
+    let head = format!(
         "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\ncontent-length: {}\r\n\
-         retry-after: 1\r\nconnection: close\r\n\r\n{problem}",
-        problem.len()
-    )
+         retry-after: 1\r\nconnection: close\r\n\r\n",
+        body.len()
+    );
+    [head.into_bytes(), body].concat()
 }
 
 /// Says that there are too many, and stays until the client has closed: see [`ServerLimits::linger`].
 async fn refuse(mut socket: TcpStream, linger: Duration) {
     let refuse = async {
-        socket.write_all(refusal().as_bytes()).await?;
+        socket.write_all(&refusal()).await?;
         socket.shutdown().await?;
         tokio::io::copy(&mut socket, &mut tokio::io::sink()).await
     };

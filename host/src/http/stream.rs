@@ -142,7 +142,8 @@ impl AsyncWrite for Stream {
             let linger = self.limits.linger;
             self.reading.set(linger);
         }
-        if self.exchange.now().phase() != Phase::Closing {
+        // A head that hyper refused is a last answer too. Any other end leaves nothing that could be lost.
+        if !matches!(self.exchange.now().phase(), Phase::Closing | Phase::Head) {
             return Poll::Ready(Ok(()));
         }
         // Asked before reading: a client that sends without a pause never lets the reads below wait.

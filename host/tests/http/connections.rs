@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use keyway::http::{Limits, ServerLimits};
+use keyway::http::{Limits, Server, ServerLimits};
 use tokio::io::AsyncWriteExt;
 
 use crate::{
@@ -187,4 +187,18 @@ async fn a_client_that_never_reads_its_answers_is_cut_off() {
     let flood = async { while writes.write_all(request.as_bytes()).await.is_ok() {} };
     tokio::time::timeout(PATIENCE, flood).await.expect("the end of the connection");
     served(&port).await;
+}
+
+#[tokio::test]
+async fn any_service_can_be_served_within_the_same_bounds() {
+    let router = axum::Router::new().route("/", axum::routing::get(|| async { "here" }));
+    let service = hyper_util::service::TowerToHyperService::new(router);
+    let server = Server::bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let mut client = Client::connect(server.local_addr()).await;
+    let ask = async {
+        client.send("GET / HTTP/1.1\r\nhost: test\r\n\r\n").await;
+        assert_eq!(client.answer().await.body, b"here");
+    };
+    server.serve(service, ServerLimits::default(), ask).await.unwrap();
+    client.ended().await;
 }

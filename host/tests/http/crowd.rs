@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use keyway::http::raise_descriptor_limit;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::harness::{PATIENCE, Port, post};
@@ -18,16 +19,9 @@ const BESIDES: u64 = 500;
 const ADDRESS: &str = "KEYWAY_TEST_CROWD_ADDRESS";
 const SIZE: &str = "KEYWAY_TEST_CROWD_SIZE";
 
-/// Raises the bound on open files as far as it may be, and tells how far that is.
-fn raise_descriptor_limit() -> u64 {
-    let limit = getrlimit(Resource::Nofile);
-    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).unwrap();
-    limit.maximum.unwrap_or(u64::MAX)
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_idle_connections_are_borne() {
-    let size = CROWD.min(raise_descriptor_limit().saturating_sub(BESIDES));
+    let size = CROWD.min(raise_descriptor_limit().unwrap().saturating_sub(BESIDES));
     if size < CROWD {
         eprintln!("only {size} connections: the limit on open files allows no more");
     }
@@ -58,7 +52,7 @@ async fn ten_thousand_idle_connections_are_borne() {
 #[test]
 fn the_crowd() {
     let (Ok(address), Ok(size)) = (std::env::var(ADDRESS), std::env::var(SIZE)) else { return };
-    raise_descriptor_limit();
+    raise_descriptor_limit().unwrap();
     let mut connections: Vec<_> =
         (0..size.parse::<u64>().unwrap()).map(|_| TcpStream::connect(&address).unwrap()).collect();
     for connection in connections.iter_mut().step_by(500) {

@@ -16,6 +16,8 @@ use crate::{
     harness::{Port, eventually, post},
 };
 
+const SHORT: Duration = Duration::from_millis(20);
+
 #[tokio::test]
 async fn what_was_accepted_is_answered_and_idle_connections_end_at_once() {
     let mut port = Port::start();
@@ -33,6 +35,7 @@ async fn what_was_accepted_is_answered_and_idle_connections_end_at_once() {
     let answer = busy.answer().await;
     assert_eq!((answer.status, answer.header("connection")), (200, Some("close")));
     busy.ended().await;
+    drop(busy); // as clients do that are told so; the port would wait a while for it
     let address = port.address;
     assert_eq!(port.drained().await, Drained { cut_off: 0 });
     assert!(std::net::TcpStream::connect(address).is_err(), "it accepts no more");
@@ -50,6 +53,7 @@ async fn a_body_that_is_on_its_way_may_still_arrive() {
     idle.ended().await;
     client.send(rest).await;
     assert_eq!(client.answer().await.status, 200);
+    drop(client);
     let broker = port.broker.clone();
     assert_eq!(port.drained().await, Drained { cut_off: 0 });
     assert_eq!(broker.records().len(), 2);
@@ -57,8 +61,7 @@ async fn a_body_that_is_on_its_way_may_still_arrive() {
 
 #[tokio::test]
 async fn what_is_unanswered_at_the_deadline_is_cut_off_and_counted() {
-    let drain = Duration::from_millis(20);
-    let server = ServerLimits { drain, ..ServerLimits::default() };
+    let server = ServerLimits { drain: SHORT, ..ServerLimits::default() };
     let port = Port::with(Limits { server, ..Limits::default() });
     port.broker.follow(Script::Hold);
     let mut client = port.connect().await;
@@ -78,7 +81,10 @@ async fn a_request_that_waits_in_the_backlog_is_answered() {
     let gateway = Gateway {
         producer: Producer::new(Arc::<ScriptedBroker>::default(), Default::default()),
         default_topic: Some("my-topic".into()),
-        limits: Limits::default(),
+        limits: Limits {
+            server: ServerLimits { linger: SHORT, ..ServerLimits::default() },
+            ..Limits::default()
+        },
     };
     // Told to stop before it has accepted anyone.
     let drained = server.run(gateway, std::future::ready(())).await.unwrap();
