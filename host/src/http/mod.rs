@@ -5,7 +5,6 @@
 //! that can be wrong. The port knows how a record is written only as a [`Producer`](crate::produce::Producer).
 
 mod body;
-mod compact;
 mod connection;
 mod gateway;
 mod json;
