@@ -10,6 +10,7 @@
 pub mod api;
 mod guard;
 pub mod inventory;
+pub mod members;
 mod metrics;
 mod page;
 mod problem;

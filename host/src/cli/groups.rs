@@ -124,7 +124,11 @@ fn write_partitions(out: &mut dyn Write, group: &Group, style: Style) -> io::Res
     for partition in &group.partitions {
         if let Some(cause) = &partition.stopped {
             let (topic, number) = (&partition.topic, partition.partition);
-            writeln!(out, "  {topic}/{number} {}: {cause}", style.bad("stands still"))?;
+            let still = style.bad("stands still");
+            writeln!(
+                out,
+                "  {topic}/{number} {still}: {cause}. To try again: resume, on the status page."
+            )?;
         }
     }
     Ok(())

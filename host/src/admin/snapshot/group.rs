@@ -52,6 +52,20 @@ pub struct Member {
     pub partitions: Vec<TopicPartition>,
 }
 
+impl Member {
+    /// What it does, as the end of a sentence that begins with it: `reads my-topic/0`.
+    pub fn standing(&self) -> String {
+        let reads: Vec<_> =
+            self.partitions.iter().map(|at| format!("{}/{}", at.topic, at.partition)).collect();
+        match (reads.is_empty(), &self.reason) {
+            (false, None) => format!("reads {}", reads.join(", ")),
+            (false, Some(reason)) => format!("has {}: {reason}", reads.join(", ")),
+            (true, Some(reason)) => format!("has nothing to read: {reason}"),
+            (true, None) => "has nothing to read".into(),
+        }
+    }
+}
+
 /// How a member does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -434,6 +448,14 @@ mod tests {
         assert_eq!(member.state, MemberState::Inactive);
         let reason = member.reason.as_deref().unwrap();
         assert!(reason.starts_with("4 members, 3 partitions: "), "{reason}");
+    }
+
+    #[test]
+    fn a_member_that_reads_and_one_that_waits_each_say_so() {
+        let group = shown_group();
+        assert_eq!(group.members[0].standing(), "reads my-topic/0");
+        let waits = group.members[2].standing();
+        assert!(waits.starts_with("has nothing to read: 4 members, 3 partitions: "), "{waits}");
     }
 
     #[test]

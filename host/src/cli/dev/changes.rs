@@ -97,17 +97,7 @@ fn settled(group: &Group) -> bool {
 }
 
 fn standing(group: &Group) -> Vec<(usize, String)> {
-    let line = |member: &Member| {
-        let reads: Vec<_> =
-            member.partitions.iter().map(|p| format!("{}/{}", p.topic, p.partition)).collect();
-        match (reads.is_empty(), &member.reason) {
-            (false, None) => format!("reads {}", reads.join(", ")),
-            (false, Some(reason)) => format!("has {}: {reason}", reads.join(", ")),
-            (true, Some(reason)) => format!("has nothing to read: {reason}"),
-            (true, None) => "has nothing to read".into(),
-        }
-    };
-    group.members.iter().map(line).enumerate().map(|(index, line)| (index + 1, line)).collect()
+    (1..).zip(group.members.iter().map(Member::standing)).collect()
 }
 
 #[cfg(test)]
@@ -158,9 +148,9 @@ mod tests {
 
     #[test]
     fn a_rebalance_is_told_about_when_it_is_over() {
-        let (before, mut view) = (scene(&example::view()), example::view());
-        view.groups[0].members[0].state = crate::dispatch::MemberState::Rebalancing;
-        let during = scene(&view);
+        let before = scene(&example::view());
+        let mut during = before.clone();
+        during.groups[0].members[0].state = MemberState::Rebalancing;
         assert_eq!(changes(&before, &during), []);
         assert_eq!(changes(&during, &before).len(), 1);
     }
