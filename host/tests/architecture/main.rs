@@ -29,7 +29,8 @@ const IMPORTS: &[Imports] = &[
     Imports { part: "plugin", may_import: &["config", "handler", "record"] },
     Imports { part: "dispatch", may_import: &["broker", "config", "handler", "produce", "record"] },
     Imports { part: "http", may_import: &["broker", "config", "handler", "produce", "record"] },
-    // What shows it: of the parts that do the work, only the plain data that they show of themselves.
+    // What shows it: of the parts that do the work, only the plain data that they show of themselves, and of the data
+    // port the server, which serves anything.
     Imports {
         part: "admin",
         may_import: &[
@@ -41,6 +42,7 @@ const IMPORTS: &[Imports] = &[
             "dispatch::PartitionStatus",
             "handler",
             "http::BindError",
+            "http::Drained",
             "http::Server",
             "http::ServerLimits",
             "plugin::GenerationStatus",
