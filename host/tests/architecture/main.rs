@@ -60,6 +60,7 @@ const IMPORTS: &[Imports] = &[
             "app",
             "broker",
             "config",
+            "dispatch::MemberState",
             "handler",
             "plugin",
             "record",
