@@ -9,6 +9,7 @@
 mod assignment;
 mod directory;
 mod error;
+mod gate;
 mod member;
 mod observer;
 mod producer;

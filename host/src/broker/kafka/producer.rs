@@ -1,11 +1,12 @@
 //! The client that writes, and the thread that hands out its acknowledgements.
 //!
-//! An idempotent producer that meets an error it cannot order around is done for: it is replaced by a new one, and what
+//! A record goes through the [`Gate`] that forms batches, then to librdkafka, whose delivery report resolves it and lets
+//! the next batch go. An idempotent producer that meets an error it cannot order around is done for: it is replaced by a new one, and what
 //! it still held is answered as indefinite. Nothing here waits for Kafka.
 
 use std::{
     sync::{
-        Arc,
+        Arc, OnceLock, Weak,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     thread::{self, JoinHandle},
@@ -24,21 +25,23 @@ use rdkafka::{
 use super::{
     directory::Ready,
     error::{self, About},
+    gate::{self, Gate, Lane},
     reach::{self, Reach},
 };
 use crate::{
     broker::{Acknowledge, ProduceError, Produced},
-    record::NewRecord,
+    record::{NewRecord, partition_for_key},
 };
 
-/// How often the thread looks whether it is to end. Acknowledgements do not wait for it.
-const TURN: Duration = Duration::from_millis(100);
+/// How often the thread looks whether it is to end, or whether something waits at the gate for too long.
+/// Acknowledgements do not wait for it.
+const TURN: Duration = gate::LONGEST;
 
 /// The writing client.
 pub(super) struct Producer {
     current: ArcSwap<BaseProducer<Deliveries>>,
     config: ClientConfig,
-    reach: Arc<Reach>,
+    deliveries: Deliveries,
     closing: AtomicBool,
 }
 
@@ -48,8 +51,12 @@ impl Producer {
         config: ClientConfig,
         reach: Arc<Reach>,
     ) -> KafkaResult<(Arc<Self>, JoinHandle<()>)> {
-        let current = ArcSwap::from_pointee(client(&config, &reach)?);
-        let producer = Arc::new(Self { current, config, reach, closing: AtomicBool::new(false) });
+        let deliveries = Deliveries { reach, gate: Arc::new(Gate::new()), owner: Arc::default() };
+        let current = ArcSwap::from_pointee(config.create_with_context(deliveries.clone())?);
+        let closing = AtomicBool::new(false);
+        let producer = Arc::new(Self { current, config, deliveries, closing });
+        // Nothing has been written yet, so no delivery report has looked for it.
+        producer.deliveries.owner.set(Arc::downgrade(&producer)).ok();
         let shared = Arc::clone(&producer);
         let thread = thread::Builder::new()
             .name("kafka-producer".into())
@@ -58,23 +65,33 @@ impl Producer {
         Ok((producer, thread))
     }
 
-    /// Hands a record over, or answers why it cannot be.
+    /// Takes a record, or answers why it cannot be taken.
     pub(super) fn send(&self, ready: Ready) {
         let Ready { record, acknowledge, partitions } = ready;
-        let timestamp = match i64::try_from(record.timestamp.unwrap_or_else(now)) {
-            Ok(timestamp) => timestamp,
-            Err(_) => {
-                let reason = "its timestamp is larger than Kafka can keep".to_owned();
-                return acknowledge.send(Err(ProduceError::Refused { reason }));
-            }
+        let partition = record
+            .partition
+            .or_else(|| record.key.as_ref().map(|key| partition_for_key(key, partitions)));
+        let lane = (Arc::clone(&record.topic), partition);
+        let size = record.size();
+        let outgoing = Outgoing { record, acknowledge, partitions, given: Instant::now() };
+        self.deliveries.gate.admit(&lane, outgoing, size, |outgoing| self.hand_over(outgoing));
+    }
+
+    /// Hands a record to librdkafka, or answers why it cannot be. Says whether a delivery report will come of it.
+    fn hand_over(&self, outgoing: Outgoing) -> bool {
+        let Outgoing { record, acknowledge, partitions, given } = outgoing;
+        let Ok(timestamp) = i64::try_from(record.timestamp.unwrap_or_else(now)) else {
+            let reason = "its timestamp is larger than Kafka can keep".to_owned();
+            acknowledge.send(Err(ProduceError::Refused { reason }));
+            return false;
         };
+        let lane = record.key.as_ref().map(|key| partition_for_key(key, partitions));
         let pending = Box::new(Pending {
             acknowledge,
-            topic: Arc::clone(&record.topic),
-            partition: record.partition,
+            lane: (Arc::clone(&record.topic), record.partition.or(lane)),
             partitions,
             size: record.size(),
-            given: Instant::now(),
+            given,
         });
         let base = BaseRecord::<[u8], [u8], _> {
             topic: &record.topic,
@@ -85,16 +102,21 @@ impl Producer {
             headers: headers(&record),
             delivery_opaque: pending,
         };
-        if let Err((error, base)) = self.current.load().send(base) {
-            let pending = base.delivery_opaque;
-            let answer = error::not_sent(&error, &pending.about());
-            pending.acknowledge.send(Err(answer));
+        match self.current.load().send(base) {
+            Ok(()) => true,
+            Err((error, base)) => {
+                let pending = base.delivery_opaque;
+                let answer = error::not_sent(&error, &pending.about());
+                pending.acknowledge.send(Err(answer));
+                false
+            }
         }
     }
 
     /// Records that wait to be acknowledged.
     pub(super) fn in_flight(&self) -> usize {
-        usize::try_from(self.current.load().in_flight_count()).unwrap_or(0)
+        let sent = usize::try_from(self.current.load().in_flight_count()).unwrap_or(0);
+        sent + self.deliveries.gate.waiting()
     }
 
     /// Ends the thread; what still waits then is answered as indefinite.
@@ -106,26 +128,28 @@ impl Producer {
         while !self.closing.load(Relaxed) {
             let client = self.current.load_full();
             client.poll(TURN);
+            self.deliveries.gate.hurry(|outgoing| self.hand_over(outgoing));
             if let Some((code, reason)) = client.client().fatal_error() {
                 tracing::warn!(%code, reason, "The Kafka producer broke and is replaced.");
-                self.replace();
+                self.replace(client);
             }
         }
     }
 
-    fn replace(&self) {
-        match client(&self.config, &self.reach) {
+    fn replace(&self, broken: Arc<BaseProducer<Deliveries>>) {
+        match self.config.create_with_context(self.deliveries.clone()) {
             Ok(client) => self.current.store(Arc::new(client)),
             Err(error) => {
                 tracing::error!(%error, "No new Kafka producer can be made; nothing can be written.");
-                thread::sleep(TURN);
+                return thread::sleep(TURN);
             }
         }
+        // Dropping it gives delivery reports, which go through the gate: so not where one who holds the gate lets go of
+        // it last, but here.
+        while Arc::strong_count(&broken) > 1 {
+            thread::sleep(Duration::from_millis(1));
+        }
     }
-}
-
-fn client(config: &ClientConfig, reach: &Arc<Reach>) -> KafkaResult<BaseProducer<Deliveries>> {
-    config.create_with_context(Deliveries(Arc::clone(reach)))
 }
 
 fn headers(record: &NewRecord) -> Option<OwnedHeaders> {
@@ -143,11 +167,18 @@ fn now() -> u64 {
     since.as_millis() as u64 // good for 580 million years
 }
 
+/// A record on its way to librdkafka.
+struct Outgoing {
+    record: NewRecord,
+    acknowledge: Acknowledge,
+    partitions: u32,
+    given: Instant,
+}
+
 /// A record in librdkafka's hands.
 struct Pending {
     acknowledge: Acknowledge,
-    topic: Arc<str>,
-    partition: Option<u32>,
+    lane: Lane,
     partitions: u32,
     size: usize,
     given: Instant,
@@ -155,17 +186,19 @@ struct Pending {
 
 impl Pending {
     fn about(&self) -> About<'_> {
-        About {
-            topic: &self.topic,
-            partition: self.partition,
-            partitions: self.partitions,
-            size: self.size,
-        }
+        let (topic, partition) = &self.lane;
+        About { topic, partition: *partition, partitions: self.partitions, size: self.size }
     }
 }
 
 /// Turns delivery reports into acknowledgements.
-struct Deliveries(Arc<Reach>);
+#[derive(Clone)]
+struct Deliveries {
+    reach: Arc<Reach>,
+    gate: Arc<Gate<Outgoing>>,
+    /// The producer that these are the deliveries of.
+    owner: Arc<OnceLock<Weak<Producer>>>,
+}
 
 impl ClientContext for Deliveries {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
@@ -174,7 +207,7 @@ impl ClientContext for Deliveries {
 
     fn error(&self, error: KafkaError, reason: &str) {
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
-            self.0.cut();
+            self.reach.cut();
         }
         tracing::debug!(%error, reason, "The Kafka producer reports an error.");
     }
@@ -186,15 +219,20 @@ impl ProducerContext for Deliveries {
     fn delivery(&self, result: &DeliveryResult<'_>, pending: Box<Pending>) {
         let answer = match result {
             Ok(message) => {
-                self.0.acknowledged();
+                self.reach.acknowledged();
                 produced(message)
             }
             Err((error, _message)) => {
-                let never_sent = self.0.cut_since(pending.given);
+                let never_sent = self.reach.cut_since(pending.given);
                 Err(error::not_delivered(error, &pending.about(), never_sent))
             }
         };
         pending.acknowledge.send(answer);
+        let owner = self.owner.get().and_then(Weak::upgrade);
+        self.gate.landed(&pending.lane, |outgoing| match &owner {
+            Some(producer) => producer.hand_over(outgoing),
+            None => false, // closed: dropping it answers it
+        });
     }
 }
 
