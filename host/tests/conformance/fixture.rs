@@ -11,7 +11,7 @@ use std::{
 use async_trait::async_trait;
 use keyway::{
     broker::{Broker, TopicSpec},
-    record::TopicPartition,
+    record::{NewRecord, TopicPartition},
 };
 
 /// How long a case waits for what must come. Generous: a real Kafka takes seconds to rebalance, and nothing waits
@@ -88,6 +88,22 @@ impl dyn Fixture + '_ {
     pub(crate) fn group(&self) -> Arc<str> {
         unique("group")
     }
+}
+
+/// Writes `count` records to a partition, and waits until they are there.
+/// Tells the offset after the last.
+pub(crate) async fn fill(broker: &Arc<dyn Broker>, partition: &TopicPartition, count: u64) -> u64 {
+    let written: Vec<_> = (0..count)
+        .map(|number| {
+            let record = NewRecord::new(partition.topic.clone(), format!("{partition} {number}"));
+            broker.produce(NewRecord { partition: Some(partition.partition), ..record })
+        })
+        .collect();
+    let mut end = 0;
+    for acknowledgement in written {
+        end = acknowledgement.await.unwrap().offset + 1;
+    }
+    end
 }
 
 /// All partitions of a topic.

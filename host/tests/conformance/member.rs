@@ -1,6 +1,10 @@
 //! A member that is watched: its events are taken as they come, and a case waits for what it wants to have seen.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use keyway::{
     broker::{Broker, Commands, Committed, Member, MemberEvent, MemberSpec, OffsetCommit},
@@ -20,7 +24,9 @@ pub(crate) struct Seen {
     pub(crate) owned: BTreeMap<TopicPartition, Option<Committed>>,
     /// Every record, in the order of arrival.
     pub(crate) records: Vec<Record>,
-    /// Records of partitions that it did not have: none, ever.
+    /// Which of it is being revoked.
+    pub(crate) revoking: BTreeSet<TopicPartition>,
+    /// Records of partitions that it did not have, or that were being revoked: none, ever.
     pub(crate) stray: Vec<Record>,
     /// What was ever in a `Revoking`.
     pub(crate) revoked: Vec<TopicPartition>,
@@ -48,7 +54,7 @@ pub(crate) enum OnRevoke {
 /// A member that takes all its events.
 pub(crate) struct Watched {
     pub(crate) commands: Commands,
-    seen: watch::Receiver<Seen>,
+    seen: Arc<watch::Sender<Seen>>,
     task: JoinHandle<()>,
 }
 
@@ -81,12 +87,12 @@ pub(crate) fn join_with(
 ) -> Watched {
     let member = broker.join(spec).unwrap();
     let commands = member.commands.clone();
-    let (sender, seen) = watch::channel(Seen::default());
-    let task = tokio::spawn(take_events(member, sender, on_revoke));
+    let seen = Arc::new(watch::Sender::new(Seen::default()));
+    let task = tokio::spawn(take_events(member, seen.clone(), on_revoke));
     Watched { commands, seen, task }
 }
 
-async fn take_events(mut member: Member, seen: watch::Sender<Seen>, on_revoke: OnRevoke) {
+async fn take_events(mut member: Member, seen: Arc<watch::Sender<Seen>>, on_revoke: OnRevoke) {
     while let Some(event) = member.events.recv().await {
         let revoking = match &event {
             MemberEvent::Revoking(partitions) if on_revoke == OnRevoke::Release => {
@@ -111,15 +117,20 @@ impl Seen {
                 self.assignments += 1;
                 self.owned.extend(partitions.into_iter().map(|new| (new.partition, new.committed)));
             }
-            MemberEvent::Revoking(partitions) => self.revoked.extend(partitions),
+            MemberEvent::Revoking(partitions) => {
+                self.revoking.extend(partitions.iter().cloned());
+                self.revoked.extend(partitions);
+            }
             MemberEvent::Lost(partitions) => {
                 self.give_up(&partitions);
                 self.lost.extend(partitions);
             }
             MemberEvent::Records(records) => {
                 for record in records {
-                    let owned = self.owned.contains_key(&record.topic_partition());
-                    if owned { &mut self.records } else { &mut self.stray }.push(record);
+                    let partition = record.topic_partition();
+                    let is_open =
+                        self.owned.contains_key(&partition) && !self.revoking.contains(&partition);
+                    if is_open { &mut self.records } else { &mut self.stray }.push(record);
                 }
             }
             MemberEvent::Sought { partition, offset } => {
@@ -132,6 +143,7 @@ impl Seen {
 
     fn give_up(&mut self, partitions: &[TopicPartition]) {
         self.owned.retain(|partition, _| !partitions.contains(partition));
+        self.revoking.retain(|partition| !partitions.contains(partition));
     }
 
     /// The offsets that came of one partition, in order of arrival.
@@ -153,7 +165,7 @@ impl Seen {
 impl Watched {
     /// Waits until `condition` holds of what was seen.
     pub(crate) async fn until(&self, what: &str, condition: impl FnMut(&Seen) -> bool) {
-        let mut seen = self.seen.clone();
+        let mut seen = self.seen.subscribe();
         let met = timeout(PATIENCE, seen.wait_for(condition)).await.is_ok_and(|met| met.is_ok());
         assert!(met, "never: {what}\n{:#?}", &*self.seen.borrow());
     }
@@ -161,6 +173,13 @@ impl Watched {
     /// What was seen so far.
     pub(crate) fn seen(&self) -> watch::Ref<'_, Seen> {
         self.seen.borrow()
+    }
+
+    /// Gives up what is being revoked.
+    pub(crate) async fn release(&self) {
+        let revoking: Vec<_> = self.seen().revoking.iter().cloned().collect();
+        self.seen.send_modify(|seen| seen.give_up(&revoking));
+        self.commands.release(revoking).await;
     }
 
     /// Commits one offset with metadata.
@@ -178,6 +197,8 @@ impl Watched {
     pub(crate) async fn leave(self) {
         self.commands.leave().await;
         self.until("the member's events end after it left", |seen| seen.closed).await;
+        let seen = self.seen();
+        assert!(seen.stray.is_empty() && seen.failed.is_none(), "{seen:#?}");
     }
 
     /// Goes away without a word, as far as that is possible within one process.
@@ -185,4 +206,27 @@ impl Watched {
         self.task.abort();
         self.task.await.ok();
     }
+}
+
+/// Waits until `members` have `total` partitions between them, evenly, and each knows what it has.
+pub(crate) async fn settled(members: &[&Watched], total: usize) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_settled(members, total) {
+        let owned = members.iter().map(|member| member.seen().owned.keys().cloned().collect());
+        let owned: Vec<Vec<TopicPartition>> = owned.collect();
+        assert!(Instant::now() < deadline, "the members never shared out {total}: {owned:#?}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+fn is_settled(members: &[&Watched], total: usize) -> bool {
+    let is_told = |member: &&Watched| {
+        let seen = member.seen();
+        seen.assignments > 0 && seen.revoking.is_empty()
+    };
+    let loads: Vec<_> = members.iter().map(|member| member.seen().owned.len()).collect();
+    let (least, most) = (loads.iter().min().copied(), loads.iter().max().copied());
+    members.iter().all(is_told)
+        && loads.iter().sum::<usize>() == total
+        && most.unwrap_or_default() - least.unwrap_or_default() <= 1
 }

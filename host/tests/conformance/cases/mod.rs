@@ -1,4 +1,8 @@
 //! The cases, by area.
 
+pub(crate) mod groups;
 pub(crate) mod keys;
+pub(crate) mod offsets;
+pub(crate) mod positions;
 pub(crate) mod produce;
+pub(crate) mod views;
