@@ -5,10 +5,13 @@
 //! can hold the gateway up: a terminal that does not keep up misses lines, and is told how many.
 
 mod changes;
+mod sources;
 mod view;
 mod watch;
 
 use std::{io, sync::Arc, thread, time::Duration};
+
+use tokio::sync::mpsc;
 
 use super::{
     Error,
@@ -21,8 +24,10 @@ use crate::{
     admin::{self, inventory, snapshot},
     app::{self, Gateway, Options},
     config,
+    plugin::build::BuildError,
 };
 use changes::{Scene, changes};
+use sources::Workshop;
 use view::View;
 use watch::{Watch, Watched};
 
@@ -31,7 +36,8 @@ const LOOK: Duration = Duration::from_millis(500);
 
 pub(super) fn dev(settings: &Settings) -> Result<(), Error> {
     let config::Loaded { config, file } = settings.load_from_file()?;
-    build_plugins(&config.plugins.directory)?;
+    let mut workshop = Workshop::new(&config.plugins.directory);
+    workshop.build_all()?;
     runtime()?.block_on(async {
         let shutdown = signals::shutdown()?;
         let (watch, watched) = Watch::new();
@@ -40,31 +46,37 @@ pub(super) fn dev(settings: &Settings) -> Result<(), Error> {
         let directory = config.plugins.directory.clone();
         let gateway = Gateway::build(Arc::new(config), options).await?;
         let welcome = welcome(&gateway.addresses(), &directory);
-        start_view(welcome, watched, gateway.state())?;
+        let failures = workshop.follow().map_err(no_thread)?;
+        start_view(welcome, Feed { watched, failures, state: gateway.state() })?;
         Ok(gateway.run(shutdown).await?)
     })
 }
 
+/// Where what is shown comes from.
+struct Feed {
+    watched: Watched,
+    failures: mpsc::Receiver<BuildError>,
+    state: admin::State,
+}
+
+fn no_thread(error: io::Error) -> Error {
+    Error::Failed(format!("cannot start a thread: {error}"))
+}
+
 /// Shows what happens, on a thread and a runtime of its own: a terminal that is held with Ctrl-S holds nothing else.
 /// It ends with the process, or when nobody reads what it shows.
-fn start_view(welcome: view::Welcome, watched: Watched, state: admin::State) -> Result<(), Error> {
-    let no_view = |error: io::Error| Error::Failed(format!("cannot start a thread: {error}"));
+fn start_view(welcome: view::Welcome, feed: Feed) -> Result<(), Error> {
+    let no_thread = |error: io::Error| Error::Failed(format!("cannot start a thread: {error}"));
     let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(no_view)?;
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(no_thread)?;
     let show = move || {
         let mut view = View::new(io::stdout(), Style::of_stdout());
-        let shown =
-            view.welcome(&welcome).and_then(|()| runtime.block_on(show(&mut view, watched, state)));
+        let shown = view.welcome(&welcome).and_then(|()| runtime.block_on(show(&mut view, feed)));
         if let Err(error) = shown {
             tracing::debug!(%error, "What happens is no longer shown.");
         }
     };
-    thread::Builder::new().name("keyway-view".into()).spawn(show).map_err(no_view)?;
-    Ok(())
-}
-
-/// Call site of `plugin::build`, which is not there yet.
-fn build_plugins(_directory: &std::path::Path) -> Result<(), Error> {
+    thread::Builder::new().name("keyway-view".into()).spawn(show).map_err(no_thread)?;
     Ok(())
 }
 
@@ -77,11 +89,8 @@ fn welcome(addresses: &app::Addresses, plugins: &std::path::Path) -> view::Welco
     }
 }
 
-async fn show(
-    view: &mut View<io::Stdout>,
-    mut watched: Watched,
-    state: admin::State,
-) -> io::Result<()> {
+async fn show(view: &mut View<io::Stdout>, feed: Feed) -> io::Result<()> {
+    let Feed { mut watched, mut failures, state } = feed;
     let mut scene = Scene::default();
     let mut look = tokio::time::interval(LOOK);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -92,6 +101,7 @@ async fn show(
                 view.record(&record, member)?;
                 view.missed(missed)?;
             }
+            Some(failure) = failures.recv() => view.not_built(&failure)?,
             _ = look.tick() => {
                 let Some(now) = scene_of(&state).await else { continue };
                 for change in changes(&scene, &now) {

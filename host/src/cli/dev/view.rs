@@ -6,7 +6,10 @@ use super::{
     changes::Change,
     watch::{Seen, SeenResult},
 };
-use crate::cli::text::{Style, count, or_dash, preview};
+use crate::{
+    cli::text::{Style, count, or_dash, preview},
+    plugin::build::BuildError,
+};
 
 /// Characters of a key and of a value on a line.
 const KEY: usize = 24;
@@ -101,6 +104,13 @@ impl<W: Write> View<W> {
         let records = count(number, "record");
         let text = format!("... {records} more went by too fast to show; none was lost");
         writeln!(self.out, "{}", self.style.dim(&text))
+    }
+
+    /// That a plugin's sources do not build, with what the compiler says.
+    pub(super) fn not_built(&mut self, failure: &BuildError) -> io::Result<()> {
+        let bad = self.style.bad("The component before it serves on.");
+        writeln!(self.out, "{failure}\n{bad}")?;
+        self.out.flush()
     }
 
     /// What happened to a group or a plugin.
