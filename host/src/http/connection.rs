@@ -126,8 +126,10 @@ pub(super) async fn serve<S, B>(
     B: Body<Error: Into<Box<dyn Error + Send + Sync>>> + 'static,
 {
     // hyper takes its buffers, 16 KiB, when it is first polled: one that never says a word is to cost nothing.
+    // Peeked, since a new socket counts as readable until somebody has looked.
+    let mut byte = [0];
     let speaks = tokio::select! {
-        ready = socket.readable() => ready.is_ok(),
+        peeked = socket.peek(&mut byte) => peeked.is_ok_and(|length| length > 0),
         () = drain.begun() => has_bytes(&socket),
         () = sleep(limits.idle) => false,
     };
