@@ -110,6 +110,9 @@ impl Gateway {
     /// # Errors
     /// A port is taken, the broker's files cannot be used, or plugins cannot be loaded (all of those are named).
     pub async fn build(config: Arc<Config>, options: Options) -> Result<Self, Error> {
+        if let Err(error) = http::raise_descriptor_limit() {
+            tracing::warn!(%error, "The bound on open files stays as it is: it bounds connections, too.");
+        }
         let http = match options.only {
             Some(Role::Groups) => None,
             _ => Some(http::Server::bind(config.http.listen).map_err(Error::failed)?),

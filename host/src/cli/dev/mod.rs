@@ -66,7 +66,6 @@ fn no_thread(error: io::Error) -> Error {
 /// Shows what happens, on a thread and a runtime of its own: a terminal that is held with Ctrl-S holds nothing else.
 /// It ends with the process, or when nobody reads what it shows.
 fn start_view(welcome: view::Welcome, feed: Feed) -> Result<(), Error> {
-    let no_thread = |error: io::Error| Error::Failed(format!("cannot start a thread: {error}"));
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(no_thread)?;
     let show = move || {

@@ -13,6 +13,8 @@ use crate::{
     plugin::build::{BuildError, Sources, build, source_folders},
 };
 
+/// Where dependencies of plugins are compiled, seen from the working directory.
+const TARGET_DIRECTORY: &str = "target/plugins";
 /// How often the sources are looked at.
 const LOOK: Duration = Duration::from_millis(300);
 /// Failures that wait to be shown.
@@ -29,7 +31,7 @@ impl Workshop {
     pub(super) fn new(directory: &Path) -> Self {
         Self {
             directory: directory.to_owned(),
-            target_directory: directory.join("target"),
+            target_directory: PathBuf::from(TARGET_DIRECTORY),
             sources: Sources::default(),
         }
     }
