@@ -4,8 +4,10 @@ use std::{net::SocketAddr, time::Duration};
 
 use axum::{
     Json, Router,
-    extract::{Path, Query, Request, State as Extract, rejection::QueryRejection},
-    http::StatusCode,
+    extract::{
+        FromRequestParts, Path, Query, Request, State as Extract, rejection::QueryRejection,
+    },
+    http::{StatusCode, request::Parts},
     middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::{any, get, post},
@@ -64,6 +66,23 @@ async fn guarded(listen: SocketAddr, request: Request, next: Next) -> Response {
     }
 }
 
+/// The name in the path.
+struct Name(String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Name {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        match Path::from_request_parts(parts, state).await {
+            Ok(Path(name)) => Ok(Self(name)),
+            Err(rejection) => {
+                let (status, detail) = (rejection.status(), rejection.body_text());
+                Err(Problem::new(status, "malformed-path", detail))
+            }
+        }
+    }
+}
+
 /// The answer of `/ready`.
 #[derive(Serialize)]
 struct Readiness {
@@ -89,7 +108,7 @@ async fn topics(Extract(state): Extract<State>) -> Answer<Vec<Topic>> {
     in_time(inventory::topics(&*state.broker, &state.local.view())).await
 }
 
-async fn topic(Extract(state): Extract<State>, Path(name): Path<String>) -> Answer<Topic> {
+async fn topic(Extract(state): Extract<State>, Name(name): Name) -> Answer<Topic> {
     in_time(inventory::topic(&*state.broker, &state.local.view(), &name)).await
 }
 
@@ -105,7 +124,7 @@ struct Look {
 
 async fn records(
     Extract(state): Extract<State>,
-    Path(topic): Path<String>,
+    Name(topic): Name,
     look: Result<Query<Look>, QueryRejection>,
 ) -> Answer<Records> {
     let Query(look) = look.map_err(|rejection| {
@@ -124,37 +143,33 @@ async fn groups(Extract(state): Extract<State>) -> Answer<Vec<Group>> {
     in_time(inventory::groups(&*state.broker, &state.local.view())).await
 }
 
-async fn group(Extract(state): Extract<State>, Path(id): Path<String>) -> Answer<Group> {
+async fn group(Extract(state): Extract<State>, Name(id): Name) -> Answer<Group> {
     in_time(inventory::group(&*state.broker, &state.local.view(), &id)).await
 }
 
-async fn pause(state: Extract<State>, id: Path<String>) -> Answer<Group> {
+async fn pause(state: Extract<State>, id: Name) -> Answer<Group> {
     set_paused(state, id, true).await
 }
 
-async fn resume(state: Extract<State>, id: Path<String>) -> Answer<Group> {
+async fn resume(state: Extract<State>, id: Name) -> Answer<Group> {
     set_paused(state, id, false).await
 }
 
 /// Answers with the group as it is after that.
-async fn set_paused(
-    Extract(state): Extract<State>,
-    Path(id): Path<String>,
-    paused: bool,
-) -> Answer<Group> {
+async fn set_paused(Extract(state): Extract<State>, Name(id): Name, paused: bool) -> Answer<Group> {
     if !state.local.set_paused(&id, paused).await {
         let detail = format!("this process runs no member of a group {id:?}");
         return Err(Problem::new(StatusCode::NOT_FOUND, "unknown-group", detail));
     }
     tracing::info!(group = id, paused, "An operator changed whether the group is paused.");
-    group(Extract(state), Path(id)).await
+    group(Extract(state), Name(id)).await
 }
 
 async fn plugins(Extract(state): Extract<State>) -> Json<Vec<Plugin>> {
     Json(snapshot::plugins(&state.local.view()))
 }
 
-async fn plugin(Extract(state): Extract<State>, Path(name): Path<String>) -> Answer<Plugin> {
+async fn plugin(Extract(state): Extract<State>, Name(name): Name) -> Answer<Plugin> {
     let plugins = snapshot::plugins(&state.local.view());
     let found = plugins.into_iter().find(|plugin| plugin.name == name);
     found.map(Json).ok_or_else(|| {

@@ -190,8 +190,18 @@ fn a_name_that_does_not_exist_is_a_problem_document() {
         assert_eq!((status, &problem["code"]), (404, &json!(code)), "{path}");
         assert_eq!(problem["type"], format!("urn:keyway:problem:{code}"));
     }
+}
+
+#[test]
+fn a_wrong_method_and_a_malformed_name_are_problem_documents_too() {
+    let port = port(false);
     let (status, problem) = port.post("/api/v1/topics", &[]);
     assert_eq!((status, &problem["code"]), (405, &json!("wrong-method")));
+    let answer = port.agent.delete(format!("{}/api/v1/topics", port.url)).call().unwrap();
+    assert_eq!(answer.headers()["allow"], "GET,HEAD");
+    assert_eq!(answer.headers()["content-type"], "application/problem+json");
+    let (status, problem) = port.get("/api/v1/topics/%ff");
+    assert_eq!((status, &problem["code"]), (400, &json!("malformed-path")));
 }
 
 #[test]
