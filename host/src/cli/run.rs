@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::{Error, settings::Settings, signals};
 use crate::{
+    admin::members,
     app::{self, Gateway, Options, Role},
     config,
 };
@@ -25,7 +26,10 @@ impl Run {
             let shutdown = signals::shutdown()?;
             let gateway = Gateway::build(Arc::new(config), options).await?;
             announce(&gateway);
-            Ok(gateway.run(shutdown).await?)
+            let telling = tokio::spawn(members::tell(gateway.state()));
+            let ended = gateway.run(shutdown).await;
+            telling.abort();
+            Ok(ended?)
         })
     }
 }
