@@ -16,6 +16,8 @@ use crate::{
 
 /// How long a gateway may take for one answer; it gives up on its broker before that.
 const TIME: Duration = Duration::from_secs(10);
+/// How long a broker that was only asked may take to close.
+const CLOSE: Duration = Duration::from_secs(2);
 /// Bytes of an answer.
 const MOST_BYTES: u64 = 64 << 20;
 
@@ -33,7 +35,8 @@ pub(super) struct Ask {
 /// What came back, in one of the shapes of [`crate::admin::snapshot`].
 #[derive(Debug)]
 pub(super) struct Answer {
-    value: Value,
+    /// As it was given: its fields are in the order of their shape.
+    text: String,
     json: bool,
 }
 
@@ -47,11 +50,11 @@ impl Ask {
         without_gateway: impl AsyncFnOnce(&dyn Broker, &View) -> Result<T, BrokerError>,
     ) -> Result<Answer, Error> {
         if let Some(url) = &self.admin {
-            return Ok(Answer { value: get(url, path)?, json: self.json });
+            return Ok(Answer { text: get(url, path)?, json: self.json });
         }
         let config = settings.load()?;
-        let value = match get(&Settings::admin_url(&config), path) {
-            Ok(value) => value,
+        let text = match get(&Settings::admin_url(&config), path) {
+            Ok(text) => text,
             Err(failure @ Failure::Refused { .. }) => return Err(failure.into()),
             // Nobody there, or somebody else: a gateway that found its port taken took another.
             Err(failure) => match &config.broker {
@@ -59,7 +62,7 @@ impl Ask {
                 config::Broker::Embedded { .. } => return Err(failure.into()),
             },
         };
-        Ok(Answer { value, json: self.json })
+        Ok(Answer { text, json: self.json })
     }
 
     /// Asks the gateway for what only a gateway knows.
@@ -68,7 +71,7 @@ impl Ask {
             Some(url) => url.clone(),
             None => Settings::admin_url(&*settings.load()?),
         };
-        Ok(Answer { value: get(&url, path)?, json: self.json })
+        Ok(Answer { text: get(&url, path)?, json: self.json })
     }
 }
 
@@ -81,13 +84,13 @@ impl Answer {
         print: impl FnOnce(&mut dyn Write, &[T]) -> std::io::Result<()>,
     ) -> Result<(), Error> {
         if self.json {
-            let text = serde_json::to_string_pretty(&self.value)
-                .expect("a JSON value can always be written as JSON");
-            writeln!(out, "{text}")?;
-            return Ok(());
+            return Ok(writeln!(out, "{}", self.text)?);
         }
-        let list = if self.value.is_array() { self.value } else { Value::Array(vec![self.value]) };
-        let list: Vec<T> = serde_json::from_value(list).map_err(|error| {
+        let list = match self.text.starts_with('[') {
+            true => serde_json::from_str(&self.text),
+            false => serde_json::from_str(&self.text).map(|one| vec![one]),
+        };
+        let list: Vec<T> = list.map_err(|error| {
             Error::Failed(format!(
                 "the gateway's answer is not understood, it may be of another version; --json shows it: {error}"
             ))
@@ -116,13 +119,13 @@ async fn broker_without_gateway(config: &Config) -> Result<Arc<dyn Broker>, Erro
 fn ask_kafka<T: Serialize>(
     config: Arc<Config>,
     question: impl AsyncFnOnce(&dyn Broker, &View) -> Result<T, BrokerError>,
-) -> Result<Value, Error> {
+) -> Result<String, Error> {
     super::run::runtime()?.block_on(async {
         let broker = broker_without_gateway(&config).await?;
         let answer = question(&*broker, &View::idle(config)).await;
-        broker.close(Duration::ZERO).await;
+        broker.close(CLOSE).await;
         let answer = answer.map_err(|error| Error::Failed(format!("Kafka: {error}")))?;
-        serde_json::to_value(answer).map_err(|error| Error::Failed(error.to_string()))
+        serde_json::to_string(&answer).map_err(|error| Error::Failed(error.to_string()))
     })
 }
 
@@ -148,7 +151,7 @@ impl From<Failure> for Error {
     }
 }
 
-fn get(base: &str, path: &str) -> Result<Value, Failure> {
+fn get(base: &str, path: &str) -> Result<String, Failure> {
     let url = format!("{}/api/v1/{path}", base.trim_end_matches('/'));
     let agent: ureq::Agent = ureq::Agent::config_builder()
         .http_status_as_error(false)
@@ -160,18 +163,21 @@ fn get(base: &str, path: &str) -> Result<Value, Failure> {
         .call()
         .map_err(|error| Failure::NoGateway { url: base.to_owned(), cause: error.to_string() })?;
     let status = response.status();
-    let body: Result<Value, _> = response.body_mut().with_config().limit(MOST_BYTES).read_json();
-    match body {
-        Ok(value) if status.is_success() => Ok(value),
-        Ok(problem) if problem["detail"].is_string() => Err(Failure::Refused {
-            url: base.to_owned(),
-            detail: problem["detail"].as_str().unwrap_or_default().to_owned(),
-        }),
-        Ok(_) => Err(Failure::NoKeyway { url: base.to_owned(), cause: format!("status {status}") }),
-        Err(error) => Err(Failure::NoKeyway {
-            url: base.to_owned(),
-            cause: format!("status {status}, {error}"),
-        }),
+    let no_keyway = |cause| Failure::NoKeyway { url: base.to_owned(), cause };
+    let text = response
+        .body_mut()
+        .with_config()
+        .limit(MOST_BYTES)
+        .read_to_string()
+        .map_err(|error| no_keyway(format!("status {status}, {error}")))?;
+    let body: Value = serde_json::from_str(&text)
+        .map_err(|error| no_keyway(format!("status {status}, no JSON: {error}")))?;
+    if status.is_success() {
+        return Ok(text);
+    }
+    match body["detail"].as_str() {
+        Some(detail) => Err(Failure::Refused { url: base.to_owned(), detail: detail.to_owned() }),
+        None => Err(no_keyway(format!("status {status}"))),
     }
 }
 

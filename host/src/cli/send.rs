@@ -139,7 +139,7 @@ impl Send {
         if self.json {
             return Ok(writeln!(out, "{answer}")?);
         }
-        let sent: Sent = serde_json::from_value(answer)
+        let sent: Sent = serde_json::from_str(&answer)
             .map_err(|error| Error::Failed(format!("{} is no Keyway: {error}", gateway.url)))?;
         Ok(writeln!(out, "{}", describe(&sent))?)
     }
@@ -183,20 +183,22 @@ impl Gateway {
         Self { url: format!("{base}/send-message"), agent: config.into() }
     }
 
-    fn post(&self, message: &Message<'_>) -> Result<Value, Error> {
+    /// The text of the gateway's answer, on one line.
+    fn post(&self, message: &Message<'_>) -> Result<String, Error> {
         let failed = |cause: String| Error::Failed(format!("{}: {cause}", self.url));
         let mut response = self.agent.post(&self.url).send_json(message).map_err(|error| {
             failed(format!("{error}; start a gateway with `keyway dev` or `keyway run`"))
         })?;
         let status = response.status();
-        let body: Value = response
+        let text = response
             .body_mut()
-            .read_json()
+            .read_to_string()
             .map_err(|error| failed(format!("status {status}, {error}")))?;
         if status.is_success() {
-            return Ok(body);
+            return Ok(text.trim_end().to_owned());
         }
-        let detail = body["detail"].as_str().unwrap_or("no detail was given");
+        let problem: Value = serde_json::from_str(&text).unwrap_or_default();
+        let detail = problem["detail"].as_str().unwrap_or("no detail was given");
         Err(failed(format!("status {status}, {detail}")))
     }
 }

@@ -214,10 +214,22 @@ fn members(info: &GroupInfo, status: Option<&GroupStatus>, process: &str) -> Vec
         .iter()
         .filter(|member| member.id.as_deref().is_none_or(|id| !known_ids.contains(id)))
         .map(|member| local_member(member, process, paused));
+    let index = |id: &Option<String>| {
+        local.iter().position(|member| member.id.is_some() && member.id.as_deref() == id.as_deref())
+    };
     let mut known: Vec<_> = known.collect();
-    known.sort_by(|a, b| (&a.process, &a.id).cmp(&(&b.process, &b.id)));
+    known.sort_by_cached_key(|member| {
+        let (host, pid) = host_and_pid(&member.process);
+        (host.to_owned(), pid, index(&member.id), member.id.clone())
+    });
     known.extend(unknown);
     known
+}
+
+/// `HOST:PID` in its parts, so that 9 comes before 10; the process of another client is all host.
+fn host_and_pid(process: &str) -> (&str, u64) {
+    let parts = process.rsplit_once(':').and_then(|(host, pid)| Some((host, pid.parse().ok()?)));
+    parts.unwrap_or((process, 0))
 }
 
 fn local_member(status: &MemberStatus, process: &str, paused: bool) -> Member {
@@ -448,6 +460,24 @@ mod tests {
         assert_eq!(member.state, MemberState::Inactive);
         let reason = member.reason.as_deref().unwrap();
         assert!(reason.starts_with("4 members, 3 partitions: "), "{reason}");
+    }
+
+    #[test]
+    fn members_are_numbered_by_process_as_they_were_started_and_then_in_their_processs_order() {
+        let mut info = example::group_info();
+        for (member, (id, process)) in info.members.iter_mut().zip([
+            ("m-1", "here:10"),
+            ("m-0", "here:10"),
+            ("a", "here:9"),
+            ("b", "another client"),
+        ]) {
+            (member.id, member.process) = (id.into(), process.into());
+        }
+        let mut view = example::view();
+        view.groups[0].members.swap(0, 1);
+        let group = group(&info, &[example::my_topic()], &view, "here:10");
+        let ids: Vec<_> = group.members.iter().filter_map(|member| member.id.as_deref()).collect();
+        assert_eq!(ids, ["b", "a", "m-1", "m-0", "m-2"]);
     }
 
     #[test]
