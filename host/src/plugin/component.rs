@@ -133,8 +133,8 @@ fn recognize(bytes: &[u8]) -> Result<(), String> {
                     with `wasm-tools component new`"
             .into());
     }
-    if COMPONENT.starts_with(&bytes[..bytes.len().min(8)]) && bytes.len() <= 8 {
-        return Err("it is not a valid component: it ends after its first bytes".into());
+    if bytes.len() < COMPONENT.len() && COMPONENT.starts_with(bytes) {
+        return Err("it is not a valid component: it ends within its first bytes".into());
     }
     if !bytes.starts_with(&COMPONENT) {
         let text = std::str::from_utf8(&bytes[..bytes.len().min(64)]).is_ok();
@@ -159,7 +159,7 @@ mod tests {
         assert!(refused(b"").contains("empty"));
         assert!(refused(b"(component)").contains("text"));
         assert!(refused(b"\0asm\x01\0\0\0rest").contains("core WebAssembly module"));
-        assert!(refused(b"\0asm\x0d").contains("ends after"));
+        assert!(refused(b"\0asm\x0d").contains("ends within"));
         assert!(refused(b"\x7fELF\x02\x01\x01\0\xff\xff").contains("does not begin as one"));
         assert!(recognize(b"\0asm\x0d\0\x01\0rest").is_ok());
     }

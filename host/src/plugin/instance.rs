@@ -30,6 +30,8 @@ use crate::{
     record::{Header, NewRecord},
 };
 
+/// Ticks of the engine's clock for which a guest runs before it yields.
+const SLICE: u64 = 1;
 /// Bytes of a reason that a guest gives; it goes into headers and answers.
 const REASON: usize = 4 << 10;
 
@@ -87,6 +89,12 @@ impl State {
         let limiter = Limiter::new(settings.limits.memory);
         Self { settings, limiter, wasi, table: ResourceTable::new(), stderr }
     }
+
+    /// What happened in the calls before is not blamed for the end of this one.
+    fn begin(&mut self) {
+        self.limiter.forget();
+        self.stderr.take_tail();
+    }
 }
 
 impl WasiView for State {
@@ -111,8 +119,8 @@ impl Instance {
         let mut store = Store::new(component.engine(), State::new(settings.clone()));
         store.limiter(|state| &mut state.limiter);
         store.set_hostcall_fuel(settings.hand_over());
-        store.set_epoch_deadline(1);
-        store.epoch_deadline_callback(|_| Ok(UpdateDeadline::Yield(1)));
+        store.set_epoch_deadline(SLICE);
+        store.epoch_deadline_callback(|_| Ok(UpdateDeadline::Yield(SLICE)));
         let limit = settings.limits.time;
         let started = within(limit, component.start(&mut store)).await;
         match started.map_err(|ended| ended.failure(store.data_mut(), limit))? {
@@ -199,7 +207,8 @@ async fn call<T>(
     call: impl AsyncFnOnce(&mut Store<State>) -> wasmtime::Result<T>,
 ) -> Result<T, Failure> {
     let limit = store.data().settings.limits.time;
-    store.data_mut().limiter.forget();
+    store.set_epoch_deadline(SLICE);
+    store.data_mut().begin();
     let result = within(limit, call(store)).await;
     result.map_err(|ended| ended.failure(store.data_mut(), limit))
 }

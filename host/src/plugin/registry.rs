@@ -117,7 +117,9 @@ impl Registry {
         let _exchange = plugin.exchange.lock().await;
         let component = match plugin.serving() {
             Some(component) => component,
-            None => self.first(&plugin).await?,
+            None => self.first(&plugin).await.inspect_err(|error| {
+                plugin.history().last_error = Some(error.to_string());
+            })?,
         };
         let usage = Usage::new(
             (plugin.clone(), component.clone()),

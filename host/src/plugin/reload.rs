@@ -33,6 +33,8 @@ const SETTLED: Duration = Duration::from_secs(1);
 const SOON: Duration = Duration::from_millis(50);
 /// How often to look when nothing is heard.
 const REGULARLY: Duration = Duration::from_secs(1);
+/// How long to let notifications gather: they come in swarms.
+const SWARM: Duration = Duration::from_millis(10);
 
 /// Watches the plugin directory until it is dropped. A load that has begun still ends.
 #[must_use = "watching ends when this is dropped"]
@@ -80,6 +82,7 @@ impl Watcher {
             let undecided = self.look(&host);
             drop(host);
             woken.recv_timeout(if undecided { SOON } else { REGULARLY }).ok(); // either way: look
+            thread::sleep(SWARM);
         }
     }
 

@@ -1,0 +1,14 @@
+//! The plugin host over real components: the examples, and hostile ones made of text.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+#[path = "../support/plugins.rs"]
+mod examples;
+
+mod cache;
+mod calls;
+mod fixture;
+mod hostile;
+mod limits;
+mod refusals;
+mod reload;
+mod selectors;
