@@ -30,7 +30,8 @@ impl Settings {
         let mut config = self.common(&[
             // Requests in flight form the batch: a record never waits for others to come.
             ("linger.ms", "0"),
-            ("sticky.partitioning.linger.ms", "10"),
+            // Records without a key stay together within a batch, and every batch goes somewhere else.
+            ("sticky.partitioning.linger.ms", "1"),
             ("message.timeout.ms", PRODUCE_DEADLINE_MS),
             // Refusing what is too large is left to the broker, whose limit is the one that counts.
             ("message.max.bytes", "16777216"),
@@ -62,26 +63,16 @@ impl Settings {
         config
     }
 
-    /// For one member of a group.
-    pub(super) fn member(&self, spec: &MemberSpec, client_id: &str) -> ClientConfig {
-        let mut config = self.common(&[
-            // A full queue is looked at again after this; the default of a second is a pause of a second.
-            ("fetch.queue.backoff.ms", "2"),
-            ("queued.max.messages.kbytes", PREFETCH_KIB),
-            ("fetch.message.max.bytes", "4194304"),
-            ("fetch.wait.max.ms", "500"),
-            ("topic.metadata.refresh.interval.ms", "10000"),
-        ]);
+    /// For a member's place in its group: joining, heartbeats, commits. It fetches nothing.
+    pub(super) fn membership(&self, spec: &MemberSpec, client_id: &str) -> ClientConfig {
+        let mut config = self.common(&[("topic.metadata.refresh.interval.ms", "10000")]);
         self.keep(&mut config, |name| !is_producer_only(name));
         config
             .set("group.id", spec.group.as_ref())
             .set("client.id", client_id)
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
-            .set("allow.auto.create.topics", "false")
-            // Where a group begins is decided by explicit offsets; this is for a position whose records retention has
-            // taken away, and going on with the oldest that are left loses the least.
-            .set("auto.offset.reset", "earliest");
+            .set("allow.auto.create.topics", "false");
         if let Some(id) = &spec.instance_id {
             config.set("group.instance.id", id);
         }
@@ -92,6 +83,28 @@ impl Settings {
         } else {
             config.set("partition.assignment.strategy", "cooperative-sticky");
         }
+        config
+    }
+
+    /// For fetching a member's records. It joins nothing; librdkafka wants a group's name of whoever assigns himself.
+    pub(super) fn fetcher(&self, spec: &MemberSpec, client_id: &str) -> ClientConfig {
+        let mut config = self.common(&[
+            // A full queue is looked at again after this; the default of a second is a pause of a second.
+            ("fetch.queue.backoff.ms", "2"),
+            ("queued.max.messages.kbytes", PREFETCH_KIB),
+            ("fetch.message.max.bytes", "4194304"),
+            ("fetch.wait.max.ms", "500"),
+        ]);
+        self.keep(&mut config, |name| !is_producer_only(name) && !is_membership(name));
+        config
+            .set("group.id", spec.group.as_ref())
+            .set("client.id", format!("{client_id}.fetch"))
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("allow.auto.create.topics", "false")
+            // Where a group begins is decided by explicit offsets; this is for a position whose records retention has
+            // taken away, and going on with the oldest that are left loses the least.
+            .set("auto.offset.reset", "earliest");
         config
     }
 
@@ -211,7 +224,7 @@ mod tests {
             ("fetch.wait.max.ms", "9"),
             ("security.protocol", "ssl"),
         ]);
-        let (producer, member) = (settings.producer("h:1"), settings.member(&spec(), "c"));
+        let (producer, member) = (settings.producer("h:1"), settings.fetcher(&spec(), "c"));
         assert_eq!(producer.get("compression.type"), Some("zstd"));
         assert_eq!(producer.get("fetch.wait.max.ms"), None);
         assert_eq!(member.get("compression.type"), None);
@@ -224,7 +237,7 @@ mod tests {
     #[test]
     fn the_new_group_protocol_takes_along_only_what_it_knows() {
         let settings = settings(&[("group.protocol", "consumer"), ("session.timeout.ms", "6000")]);
-        let member = settings.member(&spec(), "c");
+        let member = settings.membership(&spec(), "c");
         assert_eq!(member.get("group.protocol"), Some("consumer"));
         assert_eq!(member.get("session.timeout.ms"), None);
         assert_eq!(member.get("partition.assignment.strategy"), None);

@@ -105,7 +105,7 @@ impl ConsumerContext for MemberContext {
         self.served.set();
         let given = code == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
         if self.closing.load(Relaxed) {
-            return answer(consumer, given, list);
+            return answer(consumer, given);
         }
         let partitions = partitions(list);
         self.notice(if given {
@@ -118,16 +118,21 @@ impl ConsumerContext for MemberContext {
     }
 }
 
-fn answer(consumer: &BaseConsumer<MemberContext>, given: bool, list: &TopicPartitionList) {
-    let answered =
-        if given { consumer.incremental_assign(list) } else { consumer.incremental_unassign(list) };
-    if answered.is_err() {
-        // Part of it was not assigned any more: let go of everything, which is always right at the end.
-        consumer.unassign().ok();
+/// Answers a rebalance. The list is always empty: fetching is another client's part, and to this one no partition is ever
+/// assigned. librdkafka keeps what the group has given the member apart from that.
+pub(super) fn answer(consumer: &BaseConsumer<MemberContext>, given: bool) {
+    let nothing = TopicPartitionList::new();
+    let answered = if given {
+        consumer.incremental_assign(&nothing)
+    } else {
+        consumer.incremental_unassign(&nothing)
+    };
+    if let Err(error) = answered {
+        tracing::warn!(%error, "Kafka took a rebalance back before it was answered.");
     }
 }
 
-pub(super) fn partitions(list: &TopicPartitionList) -> Vec<TopicPartition> {
+fn partitions(list: &TopicPartitionList) -> Vec<TopicPartition> {
     let elements = list.elements();
     let mut topics: Vec<Arc<str>> = Vec::new();
     let partitions = elements.iter().map(|element| {

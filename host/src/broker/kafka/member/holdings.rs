@@ -1,18 +1,31 @@
 //! The partitions that a member has, each with its own queue of fetched records.
 //!
+//! They are fetched by a client of their own, which is no member: librdkafka fetches nothing for a member while a
+//! revocation is open, and here what stays goes on meanwhile.
+//!
 //! A partition that is paused, revoked or about to be sought is simply not drained: what librdkafka fetched for it stays
 //! in its queue (which bounds itself), and no other partition waits behind it.
 
 use std::{sync::Arc, time::Duration};
 
-use rdkafka::{consumer::base_consumer::PartitionQueue, error::KafkaError};
+use rdkafka::{
+    Offset, TopicPartitionList,
+    consumer::{Consumer as _, base_consumer::PartitionQueue},
+    error::{KafkaError, KafkaResult},
+};
 
-use super::{super::record, MemberConsumer, context::MemberContext};
+use super::{
+    super::{record, wake::Wakeup},
+    MemberConsumer,
+    context::MemberContext,
+};
 use crate::record::{Record, TopicPartition};
 
 /// The size of one run of records; one larger record makes a run of its own.
 const RUN_RECORDS: usize = 1000;
 const RUN_BYTES: usize = 1 << 20;
+/// How long librdkafka may take to take a seek; it asks nobody for it.
+const SEEK: Duration = Duration::from_secs(1);
 
 /// One partition in the member's hands.
 pub(super) struct Holding {
@@ -25,9 +38,11 @@ pub(super) struct Holding {
     pub(super) seeking: Option<u64>,
 }
 
-#[derive(Default)]
 pub(super) struct Holdings {
     held: Vec<Holding>,
+    /// After the queues, which must be gone before it can.
+    fetcher: Arc<MemberConsumer>,
+    wakeup: Arc<Wakeup>,
     /// The holding that the next run begins with, so that none is always last.
     turn: usize,
 }
@@ -40,24 +55,78 @@ pub(super) struct Run {
 }
 
 impl Holdings {
-    /// Takes a partition whose records are to come to a queue of their own. To be done before it is assigned: what is
-    /// fetched earlier would go to the common queue. `None`: a partition that librdkafka cannot have.
-    pub(super) fn add(
-        &mut self,
-        consumer: &Arc<MemberConsumer>,
-        partition: TopicPartition,
-        nonempty: impl Fn() + Send + Sync + 'static,
-    ) -> Option<()> {
-        self.remove(std::slice::from_ref(&partition));
-        let number = partition.partition as i32;
-        let mut queue = consumer.split_partition_queue(&partition.topic, number)?;
-        queue.set_nonempty_callback(nonempty);
-        self.held.push(Holding { partition, queue, paused: false, revoking: false, seeking: None });
-        Some(())
+    pub(super) fn new(fetcher: Arc<MemberConsumer>, wakeup: Arc<Wakeup>) -> Self {
+        Self { held: Vec::new(), fetcher, wakeup, turn: 0 }
     }
 
+    /// The client that fetches.
+    pub(super) fn fetcher(&self) -> &MemberConsumer {
+        &self.fetcher
+    }
+
+    /// Takes partitions, each from an offset on.
+    pub(super) fn add(&mut self, partitions: &[(TopicPartition, Offset)]) -> KafkaResult<()> {
+        let mut list = TopicPartitionList::with_capacity(partitions.len());
+        for (partition, offset) in partitions {
+            let number = partition.partition as i32;
+            list.add_partition_offset(&partition.topic, number, *offset)?;
+            // Split off before it is fetched: what came earlier would go to the common queue.
+            let split = self.fetcher.split_partition_queue(&partition.topic, number);
+            let mut queue = split.ok_or_else(|| KafkaError::Subscription(partition.to_string()))?;
+            let wakeup = Arc::clone(&self.wakeup);
+            queue.set_nonempty_callback(move || wakeup.wake());
+            let partition = partition.clone();
+            self.held.push(Holding {
+                partition,
+                queue,
+                paused: false,
+                revoking: false,
+                seeking: None,
+            });
+        }
+        self.fetcher.incremental_assign(&list)
+    }
+
+    /// Lets partitions go, as far as they are held.
     pub(super) fn remove(&mut self, partitions: &[TopicPartition]) {
-        self.held.retain(|holding| !partitions.contains(&holding.partition));
+        let mut list = TopicPartitionList::new();
+        self.held.retain(|holding| {
+            let stays = !partitions.contains(&holding.partition);
+            if !stays {
+                list.add_partition(&holding.partition.topic, holding.partition.partition as i32);
+            }
+            stays
+        });
+        if list.count() > 0
+            && let Err(error) = self.fetcher.incremental_unassign(&list)
+        {
+            tracing::warn!(%error, "Partitions that were let go had not been fetched.");
+        }
+    }
+
+    /// Lets everything go.
+    pub(super) fn clear(&mut self) {
+        let all: Vec<_> = self.held.iter().map(|holding| holding.partition.clone()).collect();
+        self.remove(&all);
+    }
+
+    /// Tries the seeks that wait, and gives those that took effect. From there on no record comes that was fetched before.
+    pub(super) fn seek(&mut self) -> Vec<(TopicPartition, u64)> {
+        let mut sought = Vec::new();
+        for holding in &mut self.held {
+            let Some(offset) = holding.seeking else { continue };
+            let at = &holding.partition;
+            let to = Offset::Offset(offset as i64);
+            match self.fetcher.seek(&at.topic, at.partition as i32, to, SEEK) {
+                Ok(()) => {
+                    holding.seeking = None;
+                    sought.push((at.clone(), offset));
+                }
+                // Its fetching has not begun yet.
+                Err(error) => tracing::debug!(partition = %at, %error, "A seek is tried again."),
+            }
+        }
+        sought
     }
 
     pub(super) fn get_mut(&mut self, partition: &TopicPartition) -> Option<&mut Holding> {
@@ -66,15 +135,6 @@ impl Holdings {
 
     pub(super) fn contains(&self, partition: &TopicPartition) -> bool {
         self.held.iter().any(|holding| holding.partition == *partition)
-    }
-
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Holding> {
-        self.held.iter_mut()
-    }
-
-    /// Lets go of everything. Queues must be gone before their consumer can.
-    pub(super) fn clear(&mut self) {
-        self.held.clear();
     }
 
     /// Drains what has been fetched, up to the size of one run.

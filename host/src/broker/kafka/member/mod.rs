@@ -1,11 +1,11 @@
-//! One member of a group: a librdkafka consumer on a thread of its own.
+//! One member of a group, on a thread of its own, with two librdkafka clients: one is the member, the other fetches.
 //!
 //! The thread serves, in turn, the commands of whoever handles the records, what librdkafka tells of the group, and the
 //! records; and sleeps until one of the three has something. It never waits for Kafka: what has to is an errand.
 //!
 //! Invariant: between a [`MemberEvent::Revoking`] and the release that answers it librdkafka is not told that the
 //! partitions were given up, so nobody else gets them; after it they are not the member's, and a commit is refused
-//! without asking. librdkafka fetches nothing for the partitions that stay while it waits for that answer.
+//! without asking.
 
 mod context;
 mod errand;
@@ -24,7 +24,6 @@ use std::{
 };
 
 use rdkafka::{
-    Offset, TopicPartitionList,
     config::ClientConfig,
     consumer::{BaseConsumer, Consumer as _},
     error::KafkaResult,
@@ -70,9 +69,11 @@ pub(super) fn join(
     static JOINED: AtomicU64 = AtomicU64::new(0);
     let number = JOINED.fetch_add(1, Relaxed); // tells a member from one that had its index before
     let client_id = client_id(process, &format!("{}.{number}", spec.index));
-    let config = settings.member(&spec, &client_id);
     let wakeup = Arc::new(Wakeup::default());
-    let consumer = consumer(&config, &wakeup).map_err(error::client)?;
+    let fetcher = settings.fetcher(&spec, &client_id);
+    let fetcher = consumer(&fetcher, &wakeup).map_err(error::client)?;
+    let consumer = settings.membership(&spec, &client_id);
+    let consumer = self::consumer(&consumer, &wakeup).map_err(error::client)?;
     let topics: Vec<&str> = spec.topics.iter().map(AsRef::as_ref).collect();
     consumer.subscribe(&topics).map_err(|error| {
         BrokerError::Fatal(format!("joining group {:?}: {}", spec.group, error::text(&error)))
@@ -93,13 +94,12 @@ pub(super) fn join(
             events: PollSender::new(events),
             commands,
             outbox: VecDeque::new(),
-            holdings: Holdings::default(),
+            holdings: Holdings::new(fetcher, wakeup),
             revoking: Vec::new(),
-            releasing: Vec::new(),
+            open: false,
             assigning: None,
             errands,
             trouble: None,
-            wakeup,
         };
         driver.run();
     };
@@ -116,9 +116,16 @@ fn consumer(config: &ClientConfig, wakeup: &Arc<Wakeup>) -> KafkaResult<Arc<Memb
     Ok(Arc::new(consumer))
 }
 
+/// What librdkafka has to tell next. Records have queues of their own, so all that comes by this one are events, which the
+/// context keeps.
+fn next(consumer: &MemberConsumer) -> Option<Notice> {
+    while consumer.poll(Duration::ZERO).is_some() || consumer.context().served() {}
+    consumer.context().next()
+}
+
 struct Driver {
+    /// The member.
     consumer: Arc<MemberConsumer>,
-    wakeup: Arc<Wakeup>,
     waker: Waker,
     events: PollSender<MemberEvent>,
     commands: tokio::sync::mpsc::Receiver<Command>,
@@ -127,8 +134,8 @@ struct Driver {
     holdings: Holdings,
     /// Partitions of the revocation that is open, which are not released yet.
     revoking: Vec<TopicPartition>,
-    /// All partitions of that revocation: they are given up together.
-    releasing: Vec<TopicPartition>,
+    /// Whether librdkafka waits for an answer to a revocation.
+    open: bool,
     /// Partitions of the assignment that is open, and when to ask again where they begin; `None`: it is being asked.
     assigning: Option<(Vec<TopicPartition>, Option<Instant>)>,
     errands: Errands,
@@ -155,7 +162,10 @@ impl Driver {
         if self.outbox.is_empty() {
             busy |= self.serve_librdkafka()?;
             busy |= self.serve_beginnings();
-            self.try_seeks();
+            let sought = self.holdings.seek().into_iter();
+            self.outbox.extend(
+                sought.map(|(partition, offset)| MemberEvent::Sought { partition, offset }),
+            );
         }
         busy |= self.hand_over()?;
         Continue(busy)
@@ -215,10 +225,8 @@ impl Driver {
 
     /// Serves what librdkafka has to tell, in order.
     fn serve_librdkafka(&mut self) -> ControlFlow<Option<String>, bool> {
-        // Records have queues of their own, so all that comes here are events, which the context keeps.
-        while self.consumer.poll(Duration::ZERO).is_some() || self.consumer.context().served() {}
         let mut busy = false;
-        while let Some(notice) = self.consumer.context().next() {
+        while let Some(notice) = next(&self.consumer).or_else(|| next(self.holdings.fetcher())) {
             busy = true;
             match notice {
                 Notice::Assign(partitions) => self.begin(partitions),
@@ -243,7 +251,7 @@ impl Driver {
                 holding.revoking = true;
             }
         }
-        self.releasing.clone_from(&partitions);
+        self.open = true;
         if partitions.is_empty() {
             return self.give_up();
         }
@@ -254,22 +262,17 @@ impl Driver {
     fn lose(&mut self, partitions: Vec<TopicPartition>) {
         self.holdings.remove(&partitions);
         self.revoking.clear();
-        self.releasing.clone_from(&partitions);
+        self.open = true;
         self.give_up();
         if !partitions.is_empty() {
             self.outbox.push_back(MemberEvent::Lost(partitions));
         }
     }
 
-    /// Tells librdkafka that the partitions of the open revocation are given up.
+    /// Tells the group that the partitions of the open revocation are given up.
     fn give_up(&mut self) {
-        let partitions = std::mem::take(&mut self.releasing);
-        let mut list = TopicPartitionList::with_capacity(partitions.len());
-        for at in &partitions {
-            list.add_partition(&at.topic, at.partition as i32);
-        }
-        if let Err(error) = self.consumer.incremental_unassign(&list) {
-            tracing::debug!(%error, "Kafka had taken the partitions back already.");
+        if std::mem::take(&mut self.open) {
+            context::answer(&self.consumer, false);
         }
     }
 
@@ -298,44 +301,18 @@ impl Driver {
         if self.assigning.take().is_none() {
             return; // lost meanwhile
         }
-        let mut list = TopicPartitionList::with_capacity(partitions.len());
-        let mut assigned = Vec::with_capacity(partitions.len());
-        for (partition, committed, offset) in partitions {
-            let wakeup = Arc::clone(&self.wakeup);
-            let number = partition.partition as i32;
-            let added = list.add_partition_offset(&partition.topic, number, offset).is_ok()
-                && self
-                    .holdings
-                    .add(&self.consumer, partition.clone(), move || wakeup.wake())
-                    .is_some();
-            if added {
-                assigned.push(Assigned { partition, committed });
-            }
+        let begin: Vec<_> =
+            partitions.iter().map(|(partition, _, offset)| (partition.clone(), *offset)).collect();
+        if let Err(error) = self.holdings.add(&begin) {
+            tracing::error!(%error, "Partitions that the group has given cannot be fetched.");
         }
-        if let Err(error) = self.consumer.incremental_assign(&list) {
-            // The group has moved on; another rebalance follows.
-            tracing::warn!(%error, "Kafka took an assignment back before it began.");
-        }
+        context::answer(&self.consumer, true);
         self.trouble = None;
+        let assigned = partitions
+            .into_iter()
+            .map(|(partition, committed, _)| Assigned { partition, committed })
+            .collect();
         self.outbox.push_back(MemberEvent::Assigned { member_id, partitions: assigned });
-    }
-
-    /// Seeks that wait: for the partition's fetching to begin, or for nothing at all.
-    fn try_seeks(&mut self) {
-        for holding in self.holdings.iter_mut() {
-            let Some(offset) = holding.seeking else { continue };
-            let at = &holding.partition;
-            let (number, to) = (at.partition as i32, Offset::Offset(offset as i64));
-            // From here on librdkafka gives out no record that it fetched before.
-            match self.consumer.seek(&at.topic, number, to, Duration::from_secs(1)) {
-                Ok(()) => {
-                    holding.seeking = None;
-                    let partition = holding.partition.clone();
-                    self.outbox.push_back(MemberEvent::Sought { partition, offset });
-                }
-                Err(error) => tracing::debug!(partition = %at, %error, "The seek is tried again."),
-            }
-        }
     }
 
     /// Hands events over, and then one run of records, as far as there is room.
@@ -393,13 +370,11 @@ impl Driver {
             }
         }
         self.errands.finish(LAST_COMMITS);
-        self.consumer.context().close();
-        if !self.releasing.is_empty() {
-            self.give_up();
-        }
-        if self.assigning.take().is_some() {
-            self.consumer.incremental_assign(&TopicPartitionList::new()).ok(); // only to have answered
-        }
         self.holdings.clear();
+        self.consumer.context().close();
+        self.give_up();
+        if self.assigning.take().is_some() {
+            context::answer(&self.consumer, true);
+        }
     }
 }
