@@ -1,3 +1,5 @@
+//! What a JSON body is read as, and what is said of one that cannot be.
+
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
