@@ -117,10 +117,11 @@ impl Cli {
     }
 
     /// Which log lines are shown where the environment does not say: a gateway says what it does, a question only
-    /// what is wrong.
+    /// what is wrong. `dev` shows what happens in its own way, and what plugins log.
     pub fn log_filter(&self) -> &'static str {
         match self.command {
-            Command::Dev | Command::Run(_) => "info",
+            Command::Dev => "warn,plugin=info",
+            Command::Run(_) => "info",
             _ => "warn",
         }
     }

@@ -118,8 +118,7 @@ impl Gateway {
 
     /// Ends it as an operator does.
     pub(crate) fn terminate(mut self) -> ExitStatus {
-        let killed = Command::new("kill").args(["-TERM", &self.id().to_string()]).status();
-        assert!(killed.expect("there is a kill").success());
+        self.signal("TERM");
         wait_until(&format!("process {} ends after SIGTERM", self.id()), || {
             self.process.try_wait().expect("it is ours").ok_or_else(|| self.tail())
         })
@@ -128,6 +127,13 @@ impl Gateway {
     /// Ends it as a power cut does.
     pub(crate) fn kill(mut self) {
         self.process.kill().expect("it runs");
+    }
+
+    /// Sends it a signal, such as `TERM`.
+    pub(crate) fn signal(&self, name: &str) {
+        let sent =
+            Command::new("kill").args([&format!("-{name}"), &self.id().to_string()]).status();
+        assert!(sent.expect("there is a kill").success());
     }
 
     /// The end of what it said, for whoever looks into a failure.

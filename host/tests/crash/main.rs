@@ -1,0 +1,158 @@
+//! A gateway that is killed with SIGKILL at random moments under load, again and again, loses nothing it
+//! acknowledged and handles nothing out of order.
+//!
+//! Every round kills the process while clients send. After the last one it is left to finish; then what the clients
+//! were told is held against what the source topic keeps and what the handler emitted.
+
+#[path = "../support/gateway.rs"]
+#[allow(dead_code, reason = "each test binary uses its part of the support")]
+mod gateway;
+mod history;
+#[path = "../support/kafka.rs"]
+mod kafka;
+#[path = "../support/plugins.rs"]
+#[allow(dead_code, reason = "each test binary uses its part of the support")]
+mod plugins;
+
+use std::{
+    path::Path,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::Duration,
+};
+
+use gateway::{Gateway, wait_until, working_directory};
+use history::{Acknowledged, History};
+use kafka::Kind;
+use serde_json::json;
+
+/// Clients that send at the same time, each one record after the other and with a key of its own.
+const CLIENTS: usize = 6;
+
+#[test]
+fn a_gateway_killed_fifty_times_on_the_embedded_broker_loses_nothing_and_keeps_the_order() {
+    survive("kind = \"embedded\"\npath = \"data\"", &Names::new("source"), 50);
+}
+
+#[test]
+fn a_gateway_killed_ten_times_on_kafka_loses_nothing_and_keeps_the_order() {
+    let Some(kafka) = kafka::shared(Kind::Kraft) else { return };
+    // A static member takes its place again at once; without that the group waits for the session to expire.
+    let broker = format!("kind = \"kafka\"\nbootstrap-servers = \"{kafka}\"");
+    survive(&broker, &Names::new(&format!("crash-{}", std::process::id())), 10);
+}
+
+/// What a run calls its topics.
+struct Names {
+    source: String,
+    output: String,
+}
+
+impl Names {
+    fn new(source: &str) -> Self {
+        Self { source: source.into(), output: format!("{source}-out") }
+    }
+}
+
+fn survive(broker: &str, names: &Names, kills: usize) {
+    let directory = working_directory(&configuration(broker, names));
+    plugins::install("uppercase", &directory.path().join("plugins"), "uppercase");
+    let mut history = History::default();
+    let mut random = fastrand::Rng::with_seed(kills as u64);
+    for round in 0..kills {
+        let gateway = start(directory.path());
+        let alive = Duration::from_millis(random.u64(20..400));
+        history.extend(load_until_killed(gateway, round, alive));
+    }
+    assert!(!history.is_empty(), "no record was ever acknowledged: the test has shown nothing");
+    let gateway = start(directory.path());
+    wait_until("every record is handled and committed", || {
+        let (_, group) = gateway.get(&format!("/api/v1/groups/{}-group", names.source));
+        let partitions = group["partitions"].as_array().cloned().unwrap_or_default();
+        let done =
+            partitions.len() == 3 && partitions.iter().all(|partition| partition["lag"] == 0);
+        done.then_some(()).ok_or_else(|| format!("{group:#}\n{}", gateway.tail()))
+    });
+    history.check(&gateway, &names.source, &names.output);
+}
+
+fn configuration(broker: &str, names: &Names) -> String {
+    let Names { source, output } = names;
+    format!(
+        r#"
+[broker]
+{broker}
+[http]
+default-topic = "{source}"
+[[topics]]
+name = "{source}"
+partitions = 3
+[[topics]]
+name = "{output}"
+partitions = 3
+[[groups]]
+id = "{source}-group"
+topics = ["{source}"]
+consumers = 2
+instance-id = "crash"
+handler = {{ plugin = "uppercase" }}
+output-topic = "{output}"
+"#
+    )
+}
+
+fn start(directory: &Path) -> Gateway {
+    let gateway = Gateway::start(directory, &["run"], &[]);
+    wait_until("the gateway is ready", || match gateway.get("/ready") {
+        (200, _) => Ok(()),
+        (_, reasons) => Err(format!("{reasons}\n{}", gateway.tail())),
+    });
+    gateway
+}
+
+/// Sends from every client until the process is killed; returns what was acknowledged.
+fn load_until_killed(gateway: Gateway, round: usize, alive: Duration) -> Vec<Acknowledged> {
+    let stop = AtomicBool::new(false);
+    let (gateway_ref, stop_ref) = (&gateway, &stop);
+    let acknowledged = thread::scope(|scope| {
+        let clients: Vec<_> = (0..CLIENTS)
+            .map(|client| scope.spawn(move || send_until(gateway_ref, round, client, stop_ref)))
+            .collect();
+        thread::sleep(alive); // the moment of the kill is the test's random input
+        gateway.signal("KILL");
+        stop.store(true, Ordering::Relaxed);
+        clients
+            .into_iter()
+            .flat_map(|client| client.join().expect("a client does not panic"))
+            .collect()
+    });
+    drop(gateway);
+    acknowledged
+}
+
+fn send_until(
+    gateway: &Gateway,
+    round: usize,
+    client: usize,
+    stop: &AtomicBool,
+) -> Vec<Acknowledged> {
+    let mut acknowledged = Vec::new();
+    for number in 0.. {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        let id = format!("id-{round}-{client}-{number}");
+        let (status, answer) =
+            gateway.send(&json!({"key": format!("client-{client}"), "value": id}));
+        if status == 200 {
+            let place =
+                |name: &str| answer[name].as_u64().expect("the answer says where the record is");
+            acknowledged.push(Acknowledged {
+                partition: place("partition"),
+                offset: place("offset"),
+                id,
+            });
+        }
+    }
+    acknowledged
+}
