@@ -1,7 +1,5 @@
 //! A plugin's file as checked, compiled code, ready to be instantiated: one generation.
 
-use std::time::SystemTime;
-
 use sha2::{Digest, Sha256};
 use wasmtime::{
     Store,
@@ -20,8 +18,6 @@ use crate::handler::Generation;
 /// One loaded generation of a plugin.
 pub(super) struct Component {
     pub(super) generation: Generation,
-    /// When it was loaded.
-    pub(super) since: SystemTime,
     /// What it can be.
     pub(super) roles: Vec<Role>,
     code: InstancePre<State>,
@@ -71,7 +67,6 @@ impl Component {
         let indices = |error: wasmtime::Error| words(&error);
         Ok(Self {
             generation,
-            since: SystemTime::now(),
             handler: has(Role::Handler)
                 .then(|| handler::GuestIndices::new(&code))
                 .transpose()

@@ -47,7 +47,10 @@ impl Engine {
         if let Some(engine) = shared.upgrade() {
             return Ok(engine);
         }
-        let wasmtime = pooling()?;
+        let wasmtime = pooling().or_else(|error| {
+            tracing::warn!(%error, "Instances cost more: there is no address space for a pool of them.");
+            wasmtime::Engine::new(&settings())
+        })?;
         start_clock(&wasmtime)?;
         let slots = Slots { active: Semaphore::new(ACTIVE), idle: AtomicUsize::new(0) };
         let engine = Arc::new(Self { wasmtime, slots });
@@ -93,12 +96,15 @@ fn pooling() -> wasmtime::Result<wasmtime::Engine> {
         .linear_memory_keep_resident(2 << 20)
         .table_keep_resident(64 << 10)
         .pagemap_scan(Enabled::Auto);
+    wasmtime::Engine::new(settings().allocation_strategy(InstanceAllocationStrategy::Pooling(pool)))
+}
+
+fn settings() -> Config {
     let mut config = Config::new();
     config
         .concurrency_support(false) // no WASI 0.3 here, and without it a call costs a third
-        .epoch_interruption(true)
-        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
-    wasmtime::Engine::new(&config)
+        .epoch_interruption(true);
+    config
 }
 
 /// The clock is a thread of its own, so that it ticks when every other thread is busy. It ends with the engine.

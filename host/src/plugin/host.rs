@@ -181,4 +181,9 @@ impl Host {
     pub fn status(&self, name: &str) -> Option<PluginStatus> {
         self.0.registry.plugin(name).map(|plugin| plugin.status())
     }
+
+    #[cfg(test)]
+    pub(super) fn registry(&self) -> &Registry {
+        &self.0.registry
+    }
 }

@@ -33,7 +33,7 @@ pub(super) fn inspect(imports: &[&str], exports: &[&str]) -> Result<Interface, S
     let forbidden: Vec<&str> = imports.iter().copied().filter(|name| !granted(name)).collect();
     if !forbidden.is_empty() {
         return Err(format!(
-            "it imports {}, which no configuration can grant; a plugin may import {}",
+            "it imports {}, which this gateway does not grant; a plugin may import {}",
             forbidden.join(", "),
             GRANTED
                 .map(|name| if name.ends_with('/') { format!("{name}*") } else { name.into() })

@@ -9,6 +9,7 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::SystemTime,
 };
 
 use arc_swap::ArcSwapOption;
@@ -281,7 +282,7 @@ impl Plugin {
             before = before.map(|before| before.generation.short()), "The plugin serves."
         );
         let generation =
-            GenerationStatus { generation: component.generation.clone(), since: component.since };
+            GenerationStatus { generation: component.generation.clone(), since: SystemTime::now() };
         history.generations.push(generation);
         let surplus = history.generations.len().saturating_sub(HISTORY);
         history.generations.drain(..surplus);
@@ -317,4 +318,51 @@ fn available(directory: &Path) -> Vec<String> {
         .collect();
     names.sort();
     names
+}
+
+#[cfg(test)]
+#[path = "../../tests/plugins/hostile.rs"]
+#[allow(dead_code, reason = "the integration tests use more of it")]
+mod hostile;
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::Host,
+        hostile::{GOOD, variant},
+        *,
+    };
+    use crate::config::{Allow, Limits};
+
+    #[tokio::test]
+    async fn code_and_instances_go_with_the_last_call_of_their_generation() {
+        let directory = tempfile::tempdir().unwrap();
+        let host = Host::new(HostSettings {
+            directory: directory.path().into(),
+            cache_directory: directory.path().join("cache"),
+            threads: 1,
+        })
+        .unwrap();
+        let file = directory.path().join("p.wasm");
+        fs::write(&file, GOOD.component()).unwrap();
+        let plugin = PluginUse {
+            plugin: "p".into(),
+            config: [].into(),
+            limits: Limits::default(),
+            allow: Allow::default(),
+        };
+        let registry = host.registry();
+        let role = ("group g".into(), Role::Handler);
+        let usage = registry.usage(role, &plugin, None, Isolation::None, 4).await.unwrap();
+        let old = Arc::downgrade(&usage.plugin.serving().unwrap());
+        let turn = usage.turn().await;
+        turn.give_back(turn.instance().await.unwrap());
+        fs::write(&file, variant(&GOOD.component(), 1)).unwrap();
+        registry.refresh(&usage.plugin).await.unwrap();
+        assert!(old.upgrade().is_some(), "a call is in flight");
+        let instance = turn.instance().await.unwrap();
+        drop(turn);
+        drop(instance);
+        assert!(old.upgrade().is_none());
+    }
 }

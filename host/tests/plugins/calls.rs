@@ -161,6 +161,17 @@ async fn runs_beyond_the_bound_wait_and_are_all_handled() {
 }
 
 #[tokio::test]
+async fn a_run_that_nobody_waits_for_any_more_is_ended() {
+    let fixture = Fixture::new().with(&["flaky"]);
+    let limits = Limits { time: Duration::from_secs(3600), ..Limits::default() };
+    let plugin = PluginUse { limits, ..using("flaky") };
+    let handler = fixture.host.handler("group g", &plugin, None, Isolation::None, 1).await.unwrap();
+    drop(handler.handle(vec![delivery(0, r#"{"do": "loop"}"#)]));
+    let report = soon(handler.handle(vec![delivery(1, "{}")])).await;
+    assert_eq!(report.outcomes, [Outcome::Handled(vec![])]);
+}
+
+#[tokio::test]
 async fn a_long_run_gives_its_results_back_before_it_is_through() {
     let fixture = Fixture::new().with(&["flaky"]);
     let handler = fixture.handler(&using("flaky")).await.unwrap();

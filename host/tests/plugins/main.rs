@@ -4,11 +4,13 @@
 #[path = "../support/plugins.rs"]
 mod examples;
 
+mod builds;
 mod cache;
 mod calls;
 mod fixture;
 mod hostile;
 mod limits;
+mod logs;
 mod refusals;
 mod reload;
 mod selectors;
