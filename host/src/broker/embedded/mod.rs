@@ -66,8 +66,22 @@ const LARGEST_RECORD: usize = (1 << 20) + (64 << 10);
 const LOOK_BYTES: usize = 8 << 20;
 /// The longest name of a topic, as on Kafka.
 const LONGEST_NAME: usize = 249;
-/// How long a member may hold what is revoked before it is taken from it: Kafka's default session.
-const SESSION: Duration = Duration::from_secs(45);
+/// What a broker may use up, besides what retention says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// How long a member may hold what is revoked before it is taken from it.
+    pub session: Duration,
+    /// Pages of 4 KiB that the file may have; `None`: as many as there is room for. At the bound it is as on a full
+    /// disk.
+    pub pages: Option<u32>,
+}
+
+impl Default for Bounds {
+    /// The session of Kafka's defaults, and the whole disk.
+    fn default() -> Self {
+        Self { session: Duration::from_secs(45), pages: None }
+    }
+}
 
 /// A broker that is part of this process. Dropped without [`Broker::close`], it still writes what it was given.
 #[derive(Debug)]
@@ -94,28 +108,29 @@ impl Embedded {
     /// # Errors
     /// See [`OpenError`]. A file that is not understood is left as it is.
     pub fn open(path: &Path, retention: Retention) -> Result<Self, OpenError> {
-        Self::open_with_session(path, retention, SESSION)
+        Self::open_within(path, retention, Bounds::default())
     }
 
-    /// [`Embedded::open`] with another bound on how long a member may hold what is revoked.
+    /// [`Embedded::open`] within other bounds.
     ///
     /// # Errors
     /// See [`OpenError`].
-    pub fn open_with_session(
+    pub fn open_within(
         path: &Path,
         retention: Retention,
-        session: Duration,
+        bounds: Bounds,
     ) -> Result<Self, OpenError> {
         std::fs::create_dir_all(path)
             .map_err(|source| OpenError::Directory { path: path.into(), source })?;
         let lock = DirectoryLock::take(path)?;
         let file = schema::file(path);
-        let connection = schema::open(&file)?;
+        let connection = schema::open(&file, bounds.pages)?;
         let opening = |error| schema::opening(&file, error);
         let catalog = Arc::new(Catalog::default());
         for topic in store::topics(&connection).map_err(opening)? {
             catalog.insert(topic);
         }
+        store::check_commits(&connection).map_err(opening)?;
         let queue = Arc::new(Queue::default());
         let status = Arc::new(WriterStatus::default());
         let (closing, closed) = watch::channel(false);
@@ -133,7 +148,8 @@ impl Embedded {
         writer.start().map_err(|error| opening(StoreError::Unavailable(error.to_string())))?;
         let coordinator = Coordinator::new(catalog.clone(), queue.clone());
         let readers = Readers::new(file);
-        let shared = Shared { catalog, queue, status, readers, coordinator, session };
+        let shared =
+            Shared { catalog, queue, status, readers, coordinator, session: bounds.session };
         Ok(Self { shared: Arc::new(shared), closed })
     }
 
@@ -288,6 +304,7 @@ impl Broker for Embedded {
     }
 
     async fn close(&self, deadline: Duration) {
+        self.shared.readers.close();
         self.shared.queue.close();
         let mut closed = self.closed.clone();
         let is_closed = timeout(deadline, closed.wait_for(|closed| *closed)).await;
@@ -303,6 +320,7 @@ impl Broker for Embedded {
 
 impl Drop for Embedded {
     fn drop(&mut self) {
+        self.shared.readers.close();
         self.shared.queue.close();
     }
 }

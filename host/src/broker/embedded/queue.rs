@@ -151,3 +151,48 @@ impl Request {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{super::catalog::Extent, *};
+    use crate::{broker::Acknowledgement, record::TopicPartition};
+
+    fn append(size: usize) -> (Request, Acknowledgement) {
+        let empty = Extent { beginning: 0, end: 0, bytes: 0, oldest: 0 };
+        let partition = Arc::new(Partition::new(0, 1, TopicPartition::new("topic", 0), empty));
+        let record = NewRecord::new("topic", vec![0; size]);
+        let (acknowledge, acknowledgement) = Acknowledgement::pair();
+        (Request::Append(Append { partition, timestamp: 0, record, acknowledge }), acknowledgement)
+    }
+
+    #[test]
+    fn a_full_queue_refuses_at_once_and_takes_more_when_it_is_emptied() {
+        let queue = Queue::default();
+        assert!(queue.push(append(BYTES - 10).0).is_ok());
+        assert!(queue.push(append(10).0).is_ok());
+        let Err(Refused(_, error)) = queue.push(append(1).0) else { panic!("it was taken") };
+        assert_eq!(error.to_string(), "the embedded broker's queue is full");
+        let Taken::Requests(batch) = queue.take(None) else { panic!("there is something") };
+        assert_eq!(batch.len(), 2);
+        assert!(queue.push(append(1).0).is_ok());
+    }
+
+    #[test]
+    fn what_waits_is_counted_too() {
+        let queue = Queue::default();
+        for _ in 0..REQUESTS {
+            assert!(queue.push(append(0).0).is_ok());
+        }
+        assert!(queue.push(append(0).0).is_err());
+    }
+
+    #[test]
+    fn a_closed_queue_gives_out_what_it_has_and_takes_nothing() {
+        let queue = Queue::default();
+        assert!(queue.push(append(1).0).is_ok());
+        queue.close();
+        assert!(queue.push(append(1).0).is_err());
+        assert!(matches!(queue.take(None), Taken::Requests(batch) if batch.len() == 1));
+        assert!(matches!(queue.take(None), Taken::Closed));
+    }
+}

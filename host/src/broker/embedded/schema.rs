@@ -49,7 +49,7 @@ const TABLES: &str = "
         checksum INTEGER NOT NULL,
         PRIMARY KEY (consumer_group, partition)
     ) STRICT, WITHOUT ROWID;
-    CREATE TABLE probe (id INTEGER PRIMARY KEY, at INTEGER NOT NULL) STRICT;
+    CREATE TABLE probe (id INTEGER PRIMARY KEY, room BLOB NOT NULL) STRICT;
 ";
 
 /// The file in `directory`.
@@ -57,12 +57,12 @@ pub(super) fn file(directory: &Path) -> PathBuf {
     directory.join("keyway.db")
 }
 
-/// Opens the log for writing, making it when it is missing or empty.
-pub(super) fn open(path: &Path) -> Result<Connection, OpenError> {
+/// Opens the log for writing, making it when it is missing or empty. It grows to `pages` at most.
+pub(super) fn open(path: &Path, pages: Option<u32>) -> Result<Connection, OpenError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
     let mut connection = connect(path, flags).map_err(|error| opening(path, error))?;
     let is_new = identify(path, &connection)?;
-    set_up(&mut connection, is_new).map_err(|error| opening(path, error))?;
+    set_up(&mut connection, is_new, pages).map_err(|error| opening(path, error))?;
     if is_new && let Some(directory) = path.parent() {
         // The file's name must last as long as what is in it.
         File::open(directory)
@@ -121,17 +121,33 @@ fn identify(path: &Path, connection: &Connection) -> Result<bool, OpenError> {
     Err(foreign(format!("it is another program's SQLite file (application id {application:#x})")))
 }
 
-fn set_up(connection: &mut Connection, is_new: bool) -> Result<(), StoreError> {
+fn set_up(connection: &mut Connection, is_new: bool, pages: Option<u32>) -> Result<(), StoreError> {
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?; // an fsync before each acknowledgement
     connection.pragma_update(None, "wal_autocheckpoint", 0)?; // a thread of its own does it, see `checkpoint`
     connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
+    if let Some(pages) = pages {
+        connection.pragma_update(None, "max_page_count", pages)?;
+    }
     if is_new {
         let transaction = connection.transaction()?;
         transaction.execute_batch(TABLES)?;
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
         transaction.pragma_update(None, "user_version", VERSION)?;
         transaction.commit()?;
+    }
+    check(connection)
+}
+
+/// Checks the pages of the small tables: a row that is gone from them would not be missed otherwise. Records are
+/// checked when they are read.
+fn check(connection: &Connection) -> Result<(), StoreError> {
+    for table in ["topics", "partitions", "commits"] {
+        let found: String =
+            connection.query_row(&format!("PRAGMA quick_check({table})"), [], |row| row.get(0))?;
+        if found != "ok" {
+            return Err(StoreError::Damaged(format!("table {table}: {found}")));
+        }
     }
     Ok(())
 }

@@ -82,6 +82,12 @@ pub(super) fn topics(connection: &Connection) -> Result<Vec<Topic>, StoreError> 
         }
         topics.push(Topic::new(name, partitions));
     }
+    let expected: usize = topics.iter().map(|topic| topic.partitions.len()).sum();
+    let found: usize =
+        connection.query_row("SELECT count(*) FROM partitions", [], |row| row.get(0))?;
+    if found != expected {
+        return Err(damaged(format!("{found} partitions, of which topics have {expected}")));
+    }
     Ok(topics)
 }
 
@@ -370,6 +376,21 @@ pub(super) fn committed(
     }
 }
 
+/// Verifies everything that was ever committed: a row whose key is damaged would not be found, nor missed.
+pub(super) fn check_commits(connection: &Connection) -> Result<(), StoreError> {
+    let mut statement = connection
+        .prepare("SELECT consumer_group, partition, committed, metadata, checksum FROM commits")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let (group, partition): (String, u32) = (row.get(0)?, row.get(1)?);
+        let committed = Committed { offset: row.get(2)?, metadata: row.get(3)? };
+        if row.get::<_, u32>(4)? != commit_checksum(&group, partition, &committed) {
+            return Err(damaged(format!("what {group:?} committed fails its checksum")));
+        }
+    }
+    Ok(())
+}
+
 /// Everything that a group committed.
 pub(super) fn committed_of(
     connection: &Connection,
@@ -393,8 +414,11 @@ pub(super) fn groups(connection: &Connection) -> Result<Vec<String>, StoreError>
     Ok(groups.collect::<Result<_, _>>()?)
 }
 
-/// Writes something that does not matter, to see whether writing works.
-pub(super) fn probe(connection: &Connection, now: u64) -> Result<(), StoreError> {
-    connection.execute("INSERT OR REPLACE INTO probe (id, at) VALUES (1, ?1)", [now])?;
+/// Writes something that does not matter and removes it again, to see whether there is room for a record of usual
+/// size.
+pub(super) fn probe(connection: &Connection) -> Result<(), StoreError> {
+    connection
+        .execute("INSERT OR REPLACE INTO probe (id, room) VALUES (1, zeroblob(131072))", [])?;
+    connection.execute("DELETE FROM probe", [])?;
     Ok(())
 }

@@ -2,7 +2,7 @@
 //! anyone answered: everything in a batch is durable, or nothing of it is.
 //!
 //! A request that reaches the writer has been checked, so what fails here is the disk, and concerns all of a batch.
-//! After a failure it tries a small write every second, so that the broker is ready again as soon as the disk is.
+//! After a failure it tries a write every second, so that the broker is ready again as soon as the disk is.
 
 use std::{
     collections::BTreeMap,
@@ -113,17 +113,20 @@ impl Writer {
             };
             match self.queue.take(patience) {
                 Taken::Requests(batch) => self.serve(batch),
+                // While requests come, they show whether writing works.
+                Taken::Nothing if self.status.trouble().is_some() => self.probe(),
                 Taken::Nothing => {}
                 Taken::Closed => break,
             }
-            if self.status.trouble().is_some() {
-                self.probe();
-            } else {
+            if self.status.trouble().is_none() {
                 self.trim();
             }
         }
         let Self { connection, checkpointer, lock, closed, .. } = self;
         drop(checkpointer);
+        if let Err(error) = checkpoint(&connection, "TRUNCATE") {
+            tracing::warn!(%error, "The write-ahead log could not be emptied; it is when the log is opened next.");
+        }
         if let Err((_, error)) = connection.close() {
             tracing::warn!(%error, "The log was not closed cleanly; it is recovered when it is opened.");
         }
@@ -267,7 +270,7 @@ impl Writer {
     }
 
     fn probe(&mut self) {
-        match store::probe(&self.connection, super::now()) {
+        match store::probe(&self.connection) {
             Ok(()) => self.status.worked(),
             Err(error) => self.status.failed(&error),
         }
