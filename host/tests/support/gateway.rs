@@ -111,6 +111,11 @@ impl Gateway {
         read(self.agent.get(format!("http://{}{path}", self.admin())).call())
     }
 
+    /// `POST` without a body on the admin port: the status and the JSON.
+    pub(crate) fn post(&self, path: &str) -> (u16, Value) {
+        read(self.agent.post(format!("http://{}{path}", self.admin())).send_empty())
+    }
+
     /// `POST /send-message`: the status and the JSON.
     pub(crate) fn send(&self, body: &Value) -> (u16, Value) {
         read(self.agent.post(format!("http://{}/send-message", self.data())).send_json(body))
