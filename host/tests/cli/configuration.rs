@@ -39,14 +39,20 @@ fn questions_go_to_the_admin_port_that_is_configured() {
 }
 
 #[test]
-fn sources_that_do_not_build_are_a_failure_that_names_them() {
+fn sources_that_do_not_build_are_named_and_their_plugin_is_missed() {
     let directory = tempfile::tempdir().unwrap();
     let folder = directory.path().join("plugins/print");
     fs::create_dir_all(&folder).unwrap();
     fs::write(folder.join("Cargo.toml"), "no manifest").unwrap();
-    let output = run(directory.path(), &["dev"]);
-    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
-    assert!(stderr(&output).contains("plugins/print does not build"), "{}", stderr(&output));
+    let output = keyway(directory.path(), &["dev"])
+        .env("KEYWAY__HTTP__LISTEN", "127.0.0.1:0")
+        .env("KEYWAY__ADMIN__LISTEN", "127.0.0.1:0")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(64), "{}", stderr(&output));
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(told.contains("plugins/print does not build"), "{told}");
+    assert!(stderr(&output).contains("plugins/print.wasm does not exist"), "{}", stderr(&output));
 }
 
 #[test]
