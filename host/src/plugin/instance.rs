@@ -21,7 +21,7 @@ use super::{
         stdio::Stream,
     },
     component::Component,
-    limits::Limiter,
+    limits::{HANDLES, Limiter, RANDOM_BYTES},
     output,
 };
 use crate::{
@@ -85,9 +85,12 @@ impl State {
             .stderr(stderr.clone())
             .allow_tcp(false)
             .allow_udp(false)
+            .max_random_size(RANDOM_BYTES)
             .build();
         let limiter = Limiter::new(settings.limits.memory);
-        Self { settings, limiter, wasi, table: ResourceTable::new(), stderr }
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(HANDLES);
+        Self { settings, limiter, wasi, table, stderr }
     }
 
     /// What happened in the calls before is not blamed for the end of this one.
@@ -119,6 +122,7 @@ impl Instance {
         let mut store = Store::new(component.engine(), State::new(settings.clone()));
         store.limiter(|state| &mut state.limiter);
         store.set_hostcall_fuel(settings.hand_over());
+        store.set_max_component_handles(HANDLES);
         store.set_epoch_deadline(SLICE);
         store.epoch_deadline_callback(|_| Ok(UpdateDeadline::Yield(SLICE)));
         let limit = settings.limits.time;

@@ -6,6 +6,11 @@ use wasmtime::ResourceLimiter;
 
 /// Elements of one table; as many as the engine's pool has room for.
 pub(super) const TABLE_ELEMENTS: usize = 20_000;
+/// Handles of the host's things (streams, pollables) that one instance may hold at once: each takes some of the host's
+/// own memory.
+pub(super) const HANDLES: usize = 4096;
+/// Random bytes of one request: the host makes them before the guest has room for them.
+pub(super) const RANDOM_BYTES: u64 = 1 << 20;
 /// Core instances, tables and memories of one component instance. A language runtime has about ten.
 const PARTS: usize = 100;
 

@@ -21,6 +21,11 @@ pub(crate) const HOARD: &str =
 impl Handler<'_> {
     /// Its binary.
     pub(crate) fn component(&self) -> Vec<u8> {
+        self.component_with("")
+    }
+
+    /// Its binary, with `arguments` for the core module's own imports.
+    pub(crate) fn component_with(&self, arguments: &str) -> Vec<u8> {
         let Self { imports, fields, handle, init } = self;
         let text = format!(
             r#"(component
@@ -44,14 +49,13 @@ impl Handler<'_> {
   (alias export $types "outgoing" (type $outgoing))
   (alias export $types "failure" (type $failure))
   (core module $module
-    (memory (export "memory") 2)
-    (global $top (mut i32) (i32.const 65536))
     {fields}
+    (memory (export "memory") 2)
     (func (export "realloc") (param i32 i32 i32 i32) (result i32) (i32.const 65536))
     (func (export "handle")
       (param i32 i32 i32 i64 i32 i64 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32) {handle})
     (func (export "init") (result i32) {init}))
-  (core instance $core (instantiate $module))
+  (core instance $core (instantiate $module {arguments}))
   (func $handle (param "message" $message) (result (result (list $outgoing) (error $failure)))
     (canon lift (core func $core "handle") (memory (core memory $core "memory"))
       (realloc (core func $core "realloc"))))

@@ -4,9 +4,11 @@ use std::{
     fs::{self, File},
     io::Write,
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 use keyway::{
+    config::{Limits, PluginUse},
     handler::{Handler, Outcome},
     plugin::Watch,
 };
@@ -53,11 +55,12 @@ async fn a_replaced_file_serves_and_the_status_remembers_both() {
 #[tokio::test]
 async fn calls_in_flight_finish_on_the_old_generation() {
     let fixture = Fixture::new().with(&["flaky"]);
-    let handler = fixture.handler(&using("flaky")).await.unwrap();
+    let limits = Limits { time: Duration::from_secs(60), ..Limits::default() };
+    let handler = fixture.handler(&PluginUse { limits, ..using("flaky") }).await.unwrap();
     let _watch = fixture.host.watch().unwrap();
     let old = handler.generation();
     let in_flight =
-        tokio::spawn(handler.handle(vec![delivery(0, r#"{"do": "sleep", "ms": 2500}"#)]));
+        tokio::spawn(handler.handle(vec![delivery(0, r#"{"do": "sleep", "ms": 6000}"#)]));
     tokio::task::yield_now().await;
     fixture.put("flaky", &GOOD.component());
     fixture.generations("flaky", 2).await;
@@ -101,9 +104,11 @@ async fn a_half_written_file_is_no_error_until_it_stays_bad() {
     let mut file = File::create(fixture.file("p")).unwrap();
     for part in new.chunks(new.len() / 4) {
         file.write_all(part).unwrap();
-        // long enough to be looked at, not long enough to be taken for what it is to be
-        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
-        assert_eq!(fixture.status("p").last_error, None);
+        // Long enough to be looked at, not long enough to be taken for what it is to be.
+        let written = Instant::now();
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let error = fixture.status("p").last_error;
+        assert!(error.is_none() || written.elapsed() >= Duration::from_secs(1), "{error:?}");
     }
     fixture.generations("p", 2).await;
     assert_eq!(fixture.status("p").last_error, None);
