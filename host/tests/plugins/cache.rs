@@ -20,7 +20,7 @@ async fn loads(fixture: &Fixture) {
 
 #[tokio::test]
 async fn compiled_code_is_taken_from_the_cache() {
-    let mut fixture = Fixture::new().with(&["flaky"]);
+    let mut fixture = Fixture::new().with_own_cache().with(&["flaky"]);
     loads(&fixture).await;
     let [file] = &cached(&fixture)[..] else { panic!("not one file") };
     let written = fs::metadata(file).unwrap().modified().unwrap();
@@ -35,7 +35,7 @@ async fn compiled_code_is_taken_from_the_cache() {
 
 #[tokio::test]
 async fn a_torn_or_damaged_cache_file_is_replaced() {
-    let mut fixture = Fixture::new().with(&["flaky"]);
+    let mut fixture = Fixture::new().with_own_cache().with(&["flaky"]);
     loads(&fixture).await;
     let [file] = &cached(&fixture)[..] else { panic!("not one file") };
     let whole = fs::read(file).unwrap();
@@ -52,7 +52,7 @@ async fn a_torn_or_damaged_cache_file_is_replaced() {
 
 #[tokio::test]
 async fn code_of_another_plugin_under_this_ones_name_is_not_run() {
-    let mut fixture = Fixture::new().with(&["flaky", "print"]);
+    let mut fixture = Fixture::new().with_own_cache().with(&["flaky", "print"]);
     loads(&fixture).await;
     let flaky = cached(&fixture);
     fixture.handler(&using("print")).await.unwrap();
@@ -64,7 +64,7 @@ async fn code_of_another_plugin_under_this_ones_name_is_not_run() {
 
 #[tokio::test]
 async fn without_a_cache_directory_plugins_are_compiled() {
-    let mut fixture = Fixture::new().with(&["flaky"]);
+    let mut fixture = Fixture::new().with_own_cache().with(&["flaky"]);
     fs::remove_dir_all(&fixture.cache).unwrap();
     fs::write(&fixture.cache, "a file").unwrap();
     fixture.restart();

@@ -40,9 +40,17 @@ impl Fixture {
 
     /// A host over `directory` in `root`; it need not exist.
     pub(crate) fn over(root: TempDir, directory: PathBuf) -> Self {
-        let cache = root.path().join("cache");
+        // Shared by all tests: they are about plugins, and compiling the same ones again would be most of their time.
+        let cache = examples::built().join("cache");
         let host = Self::host(&directory, &cache);
         Self { host, directory, cache, root }
+    }
+
+    /// The same with a cache of its own.
+    pub(crate) fn with_own_cache(mut self) -> Self {
+        self.cache = self.root.path().join("cache");
+        self.restart();
+        self
     }
 
     /// The directory around the plugin directory.
