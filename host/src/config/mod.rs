@@ -72,7 +72,7 @@ pub enum Broker {
 /// When the embedded broker lets records go; the first bound that is reached counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retention {
-    /// Age, by the record's timestamp; `None`: no bound.
+    /// Age, from when the record was written, whatever its timestamp; `None`: no bound.
     pub time: Option<Duration>,
     /// Bytes of one partition's records; `None`: no bound.
     pub bytes: Option<u64>,

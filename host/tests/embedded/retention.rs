@@ -5,10 +5,10 @@ use std::{sync::Arc, time::Duration};
 use keyway::{
     broker::{
         Broker, Committed, MemberEvent, MemberSpec, OffsetCommit, PartitionOffsets,
-        embedded::Embedded,
+        embedded::{Bounds, Embedded},
     },
     config::{Retention, Start},
-    record::TopicPartition,
+    record::{NewRecord, TopicPartition},
 };
 
 use crate::{all, close, create, eventually, fill, log, open};
@@ -127,5 +127,18 @@ async fn a_group_that_loses_records_is_named_once_and_goes_on_behind_them() {
     assert!(first > 5_000);
     let said = log::lines(&["WARN", "it goes on behind them", "slow-group", "committed=5"]);
     assert_eq!(said.len(), 1, "{said:#?}");
+    close(broker).await;
+}
+
+#[tokio::test]
+async fn retention_makes_room_in_a_full_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let bounds = Bounds { pages: Some(500), ..Bounds::default() };
+    let retention = by_time(Duration::from_secs(2));
+    let broker = Embedded::open_within(directory.path(), retention, bounds).unwrap();
+    let partition = TopicPartition::new(create(&broker, "topic", 1).await, 0);
+    let record = || NewRecord::new(partition.topic.clone(), vec![b'x'; 64 << 10]);
+    while broker.produce(record()).await.is_ok() {}
+    eventually("there is room again", || async { broker.produce(record()).await.is_ok() }).await;
     close(broker).await;
 }

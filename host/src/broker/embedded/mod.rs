@@ -11,6 +11,7 @@ mod assignment;
 mod catalog;
 mod checkpoint;
 mod codec;
+mod commits;
 mod coordinator;
 mod error;
 mod group;
@@ -130,7 +131,7 @@ impl Embedded {
         for topic in store::topics(&connection).map_err(opening)? {
             catalog.insert(topic);
         }
-        store::check_commits(&connection).map_err(opening)?;
+        commits::check(&connection).map_err(opening)?;
         let queue = Arc::new(Queue::default());
         let status = Arc::new(WriterStatus::default());
         let (closing, closed) = watch::channel(false);
@@ -280,7 +281,7 @@ impl Broker for Embedded {
         let committed = self
             .read(move |shared| {
                 let topics = shared.catalog.topics();
-                shared.readers.with(|file| store::committed_of(file, &group, &topics))
+                shared.readers.with(|file| commits::of_group(file, &group, &topics))
             })
             .await?;
         if live.is_none() && committed.is_empty() {
@@ -292,13 +293,16 @@ impl Broker for Embedded {
 
     async fn groups(&self) -> Result<Vec<String>, BrokerError> {
         let mut names = self.shared.coordinator.names();
-        names.extend(self.read(|shared| shared.readers.with(store::groups)).await?);
+        names.extend(self.read(|shared| shared.readers.with(commits::groups)).await?);
         Ok(names.into_iter().collect())
     }
 
     fn health(&self) -> Health {
         if *self.closed.borrow() {
             return Health::Unavailable("the broker is closed".into());
+        }
+        if self.closed.has_changed().is_err() {
+            return Health::Unavailable("the thread that writes the log is gone".into());
         }
         self.shared.status.trouble().map_or(Health::Ready, Health::Unavailable)
     }

@@ -12,6 +12,7 @@ use rusqlite::{Connection, TransactionBehavior};
 
 use super::{
     catalog::{Catalog, Extent, Partition},
+    commits,
     error::StoreError,
     store,
 };
@@ -68,6 +69,7 @@ impl Trimmer {
         if self.next_look.is_none_or(|at| now < at) {
             return Ok(0);
         }
+        self.next_look = Some(now + self.between_looks);
         let mut removed = 0;
         for topic in catalog.topics() {
             for partition in &topic.partitions {
@@ -75,7 +77,9 @@ impl Trimmer {
             }
         }
         // What one step has left over goes in the next, as soon as the requests that wait are served.
-        self.next_look = Some(if removed > 0 { now } else { now + self.between_looks });
+        if removed > 0 {
+            self.next_look = Some(now);
+        }
         Ok(removed)
     }
 
@@ -142,8 +146,8 @@ impl Trimmer {
         partition: &Partition,
         beginning: u64,
     ) -> Result<(), StoreError> {
-        for group in store::groups(connection)? {
-            let Some(committed) = store::committed(connection, &group, partition)? else {
+        for group in commits::groups(connection)? {
+            let Some(committed) = commits::committed(connection, &group, partition)? else {
                 continue;
             };
             let place = (group, partition.id);

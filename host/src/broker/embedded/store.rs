@@ -1,5 +1,5 @@
 //! The statements: what is written to the file and read from it, each row with a checksum that is verified when it
-//! is read. Owns no connection and no transaction.
+//! is read. What groups commit is in `commits`. Owns no connection and no transaction.
 
 use std::sync::Arc;
 
@@ -10,10 +10,7 @@ use super::{
     codec::{self, Stamp},
     error::StoreError,
 };
-use crate::{
-    broker::Committed,
-    record::{NewRecord, Record, TopicPartition},
-};
+use crate::record::{NewRecord, Record, TopicPartition};
 
 /// Bits of a position that are the offset: enough for 89 years at 100,000 records a second.
 const OFFSET_BITS: u32 = 48;
@@ -29,7 +26,8 @@ fn offset_of(position: i64) -> u64 {
     position as u64 & ((1 << OFFSET_BITS) - 1)
 }
 
-fn checksum(parts: &[&[u8]]) -> u32 {
+/// One checksum over several columns.
+pub(super) fn checksum(parts: &[&[u8]]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     for part in parts {
         hasher.update(&(part.len() as u64).to_le_bytes());
@@ -48,16 +46,8 @@ fn partition_checksum(id: u32, topic: i64, number: u32, extent: &Extent) -> u32 
     checksum(&numbers.map(u64::to_le_bytes).each_ref().map(|number| number.as_slice()))
 }
 
-fn commit_checksum(group: &str, partition: u32, committed: &Committed) -> u32 {
-    checksum(&[
-        group.as_bytes(),
-        &partition.to_le_bytes(),
-        &committed.offset.to_le_bytes(),
-        committed.metadata.as_bytes(),
-    ])
-}
-
-fn damaged(what: impl Into<String>) -> StoreError {
+/// What is in the file contradicts itself, in this way.
+pub(super) fn damaged(what: impl Into<String>) -> StoreError {
     StoreError::Damaged(what.into())
 }
 
@@ -329,89 +319,6 @@ pub(super) fn remove(
         .prepare_cached("DELETE FROM records WHERE position >= ?1 AND position < ?2")?
         .execute([position(partition.id, beginning), position(partition.id, to)])?;
     Ok(())
-}
-
-/// Keeps what a group committed.
-pub(super) fn commit(
-    connection: &Connection,
-    group: &str,
-    partition: &Partition,
-    committed: &Committed,
-) -> Result<(), StoreError> {
-    let checksum = commit_checksum(group, partition.id, committed);
-    connection
-        .prepare_cached(
-            "INSERT OR REPLACE INTO commits (consumer_group, partition, committed, metadata, checksum)
-             VALUES (?1, ?2, ?3, ?4, ?5)",
-        )?
-        .execute(params![group, partition.id, committed.offset, committed.metadata, checksum])?;
-    Ok(())
-}
-
-/// What a group committed for one partition.
-pub(super) fn committed(
-    connection: &Connection,
-    group: &str,
-    partition: &Partition,
-) -> Result<Option<Committed>, StoreError> {
-    let found: Option<(Committed, u32)> = connection
-        .prepare_cached(
-            "SELECT committed, metadata, checksum FROM commits
-             WHERE consumer_group = ?1 AND partition = ?2",
-        )?
-        .query_row(params![group, partition.id], |row| {
-            Ok((Committed { offset: row.get(0)?, metadata: row.get(1)? }, row.get(2)?))
-        })
-        .optional()?;
-    match found {
-        Some((committed, checksum))
-            if checksum != commit_checksum(group, partition.id, &committed) =>
-        {
-            Err(damaged(format!(
-                "what {group:?} committed for {} fails its checksum",
-                partition.name
-            )))
-        }
-        found => Ok(found.map(|(committed, _)| committed)),
-    }
-}
-
-/// Verifies everything that was ever committed: a row whose key is damaged would not be found, nor missed.
-pub(super) fn check_commits(connection: &Connection) -> Result<(), StoreError> {
-    let mut statement = connection
-        .prepare("SELECT consumer_group, partition, committed, metadata, checksum FROM commits")?;
-    let mut rows = statement.query([])?;
-    while let Some(row) = rows.next()? {
-        let (group, partition): (String, u32) = (row.get(0)?, row.get(1)?);
-        let committed = Committed { offset: row.get(2)?, metadata: row.get(3)? };
-        if row.get::<_, u32>(4)? != commit_checksum(&group, partition, &committed) {
-            return Err(damaged(format!("what {group:?} committed fails its checksum")));
-        }
-    }
-    Ok(())
-}
-
-/// Everything that a group committed.
-pub(super) fn committed_of(
-    connection: &Connection,
-    group: &str,
-    topics: &[Arc<Topic>],
-) -> Result<Vec<(TopicPartition, Committed)>, StoreError> {
-    let mut found = Vec::new();
-    for partition in topics.iter().flat_map(|topic| &topic.partitions) {
-        if let Some(committed) = committed(connection, group, partition)? {
-            found.push((partition.name.clone(), committed));
-        }
-    }
-    Ok(found)
-}
-
-/// The groups that have committed something.
-pub(super) fn groups(connection: &Connection) -> Result<Vec<String>, StoreError> {
-    let mut statement =
-        connection.prepare_cached("SELECT DISTINCT consumer_group FROM commits ORDER BY 1")?;
-    let groups = statement.query_map([], |row| row.get(0))?;
-    Ok(groups.collect::<Result<_, _>>()?)
 }
 
 /// Writes something that does not matter and removes it again, to see whether there is room for a record of usual

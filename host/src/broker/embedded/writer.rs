@@ -22,6 +22,7 @@ use tokio::sync::watch;
 use super::{
     catalog::{Catalog, Extent, Partition, Topic},
     checkpoint::{Checkpointer, checkpoint},
+    commits,
     error::StoreError,
     lock::DirectoryLock,
     queue::{Append, Queue, Request, Taken},
@@ -60,6 +61,16 @@ pub(super) struct Writer {
     pub(super) lock: DirectoryLock,
 }
 
+/// Lets nobody wait for a writer that is gone, however it went.
+struct Ending(Arc<Queue>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.close();
+        drop(self.0.take(None)); // a request that is dropped says that its outcome is not known
+    }
+}
+
 /// What a transaction wrote, not to be seen before it is durable.
 #[derive(Default)]
 struct Written {
@@ -90,7 +101,6 @@ impl WriterStatus {
     }
 
     fn worked(&self) {
-        self.transactions.fetch_add(1, Ordering::Relaxed);
         let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner).take();
         if trouble.is_some() {
             tracing::info!("The log can be written again.");
@@ -101,7 +111,11 @@ impl WriterStatus {
 impl Writer {
     /// Becomes a thread, which ends after the queue is closed and everything in it is served.
     pub(super) fn start(self) -> std::io::Result<()> {
-        thread::Builder::new().name("keyway-log".into()).spawn(move || self.run())?;
+        let ending = Ending(self.queue.clone());
+        thread::Builder::new().name("keyway-log".into()).spawn(move || {
+            let _ending = ending;
+            self.run();
+        })?;
         Ok(())
     }
 
@@ -118,9 +132,7 @@ impl Writer {
                 Taken::Nothing => {}
                 Taken::Closed => break,
             }
-            if self.status.trouble().is_none() {
-                self.trim();
-            }
+            self.trim(); // on a full disk all the more
         }
         let Self { connection, checkpointer, lock, closed, .. } = self;
         drop(checkpointer);
@@ -137,7 +149,6 @@ impl Writer {
     fn serve(&mut self, batch: Vec<Request>) {
         match self.write(&batch) {
             Ok(written) => {
-                self.status.worked();
                 let bytes = written.bytes;
                 let produced = self.publish(written);
                 self.answer(batch, produced);
@@ -168,7 +179,7 @@ impl Writer {
                 }
                 Request::Commit { group, offsets, .. } => {
                     for (partition, committed) in offsets {
-                        store::commit(&transaction, group, partition, committed)?;
+                        commits::keep(&transaction, group, partition, committed)?;
                     }
                 }
                 Request::EnsureTopic { name, partitions, .. } => {
@@ -187,6 +198,8 @@ impl Writer {
             store::set_extent(&transaction, partition, extent)?;
         }
         transaction.commit()?;
+        self.status.transactions.fetch_add(1, Ordering::Relaxed);
+        self.status.worked();
         written.bytes += TRANSACTION;
         Ok(written)
     }
@@ -223,7 +236,7 @@ impl Writer {
                 Request::Committed { group, partitions, answer } => {
                     let committed = partitions
                         .iter()
-                        .map(|partition| store::committed(&self.connection, &group, partition))
+                        .map(|partition| commits::committed(&self.connection, &group, partition))
                         .collect();
                     answer.send(committed).ok();
                 }
@@ -270,6 +283,8 @@ impl Writer {
     }
 
     fn probe(&mut self) {
+        // On a full disk the room of the write-ahead log is better used for records.
+        checkpoint(&self.connection, "TRUNCATE").ok(); // the write that follows shows what is wrong
         match store::probe(&self.connection) {
             Ok(()) => self.status.worked(),
             Err(error) => self.status.failed(&error),
