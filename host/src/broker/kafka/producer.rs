@@ -237,7 +237,8 @@ impl ProducerContext for Deliveries {
 }
 
 fn produced(message: &impl Message) -> Result<Produced, ProduceError> {
-    // A batch that Kafka had already, and whose first answer was lost, is acknowledged without its offsets.
+    // librdkafka takes "duplicate sequence number" for success, without an offset. Mostly it is a batch whose first answer
+    // was lost; but a new leader that took a later batch first says the same of one that it never wrote.
     let offset = u64::try_from(message.offset()).map_err(|_unknown| ProduceError::Indefinite {
         reason: "Kafka acknowledged the record without telling its offset".into(),
     })?;
