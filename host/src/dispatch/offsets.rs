@@ -12,23 +12,32 @@ pub(super) struct Offsets {
     received: VecDeque<(u64, bool)>,
     /// The offset to commit while nothing is received: one past the last finished.
     next: u64,
+    /// Whether nothing was received yet.
+    fresh: bool,
 }
 
 impl Offsets {
     /// Begins at the offset of the next record to come.
     pub(super) fn new(next: u64) -> Self {
-        Self { received: VecDeque::new(), next }
+        Self { received: VecDeque::new(), next, fresh: true }
     }
 
     /// Notes a record that was read. Says whether it is new: a broker may hand a record over again, and what was
     /// received once is not handled twice.
     pub(super) fn receive(&mut self, offset: u64) -> bool {
+        self.fresh = false;
         let expected = self.received.back().map_or(self.next, |(last, _)| last + 1);
         if offset < expected {
             return false;
         }
         self.received.push_back((offset, false));
         true
+    }
+
+    /// Whether a record that is the first to be received shows that the log does not reach the offset it was to begin
+    /// at: the topic was made anew, or has lost its end.
+    pub(super) fn begins_below(&self, offset: u64) -> bool {
+        self.fresh && offset < self.next
     }
 
     /// Notes that a received record is finished.

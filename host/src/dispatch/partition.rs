@@ -83,6 +83,12 @@ impl Partition {
         moved
     }
 
+    /// Begins at an offset below the committed one, because the log does not reach that far any more.
+    pub(super) fn begin_again(&mut self, offset: u64) {
+        self.offsets = Offsets::new(offset);
+        self.committed = None;
+    }
+
     /// Whether records that come now are to be taken in.
     pub(super) fn takes_in(&self) -> bool {
         !self.leaving && !self.seeking && self.stopped.is_none()

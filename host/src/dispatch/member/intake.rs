@@ -29,7 +29,18 @@ impl Engine {
             };
             let partition =
                 self.partitions.get_mut(&slot).expect("a slot in use has its partition");
-            if partition.takes_in() && partition.offsets.receive(record.offset) {
+            if !partition.takes_in() {
+                continue;
+            }
+            if partition.offsets.begins_below(record.offset) {
+                tracing::warn!(
+                    group = %self.shared.group.id, partition = %partition.name,
+                    committed = partition.offsets.committable(), from = record.offset,
+                    "The log does not reach the committed offset; its records are handled from where it begins."
+                );
+                partition.begin_again(record.offset);
+            }
+            if partition.offsets.receive(record.offset) {
                 self.lanes.push(slot, record);
             }
         }

@@ -300,10 +300,19 @@ async fn records_are_handled_in_order_and_then_committed() {
 async fn a_record_that_was_received_before_is_not_handled_again() {
     let mut rig = Rig::new(group(Ordering::Partition, OnReject::DeadLetter), |_| handled());
     rig.assign(0, Some(5)).await;
-    rig.records(0, 3..8).await;
-    rig.records(0, 6..9).await;
+    rig.records(0, 5..8).await;
+    rig.records(0, 3..9).await;
     rig.committed(9).await;
     assert_eq!(rig.calls().len(), 4);
+}
+
+#[tokio::test]
+async fn a_log_that_ends_below_the_committed_offset_is_handled_from_where_it_begins() {
+    let mut rig = Rig::new(group(Ordering::Partition, OnReject::DeadLetter), |_| handled());
+    rig.assign(0, Some(100)).await; // the topic was made anew since
+    rig.records(0, 0..3).await;
+    rig.committed(3).await;
+    assert_eq!(rig.calls(), [(0, 1), (1, 1), (2, 1)]);
 }
 
 #[tokio::test]
