@@ -139,7 +139,7 @@ impl Parts {
 
     /// Has the broker create the topics that are missing, however long it takes to answer.
     async fn ensure_topics(&self) {
-        for spec in topics(&self.config()) {
+        for spec in self.config().topics.iter().map(spec) {
             while let Err(error) = self.ensure_topic(&spec).await {
                 tracing::warn!(topic = %spec.name, reason = %error, "A topic could not be looked up; trying again.");
                 tokio::time::sleep(ASK_AGAIN).await;
@@ -223,27 +223,11 @@ pub(super) enum ApplyError {
     Plugins(Vec<PluginError>),
 }
 
-/// Every topic that the configuration wants to exist. An output topic that is not described is made like its
-/// group's first source.
-fn topics(config: &Config) -> Vec<TopicSpec> {
-    let mut specs: Vec<_> = config.topics.iter().map(spec).collect();
-    for group in &config.groups {
-        let Some(output) = &group.output_topic else { continue };
-        let described = |name: &Arc<str>| config.topics.iter().find(|topic| topic.name == *name);
-        if specs.iter().all(|spec| spec.name != *output)
-            && let Some(source) = group.topics.iter().find_map(described)
-        {
-            specs.push(TopicSpec { name: output.clone(), ..spec(source) });
-        }
-    }
-    specs
-}
-
 fn spec(topic: &config::Topic) -> TopicSpec {
     TopicSpec {
         name: topic.name.clone(),
         partitions: topic.partitions,
-        replication_factor: topic.replication_factor,
+        replication_factor: Some(topic.replication_factor),
     }
 }
 

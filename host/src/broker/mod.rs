@@ -164,8 +164,9 @@ pub struct TopicSpec {
     pub name: Arc<str>,
     /// How many partitions, at least 1.
     pub partitions: u32,
-    /// Copies of each partition, at least 1. Of no meaning on the embedded broker.
-    pub replication_factor: u16,
+    /// Copies of each partition, at least 1; `None`: as many as the broker makes by default. Of no meaning on the
+    /// embedded broker.
+    pub replication_factor: Option<u16>,
 }
 
 /// What [`Broker::ensure_topic`] found or did.

@@ -22,8 +22,6 @@ use crate::{
 /// The wait after a write that failed for the broker's reasons; doubled up to [`LONGEST_WAIT`].
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
-/// Copies of a dead-letter topic that is made here; 0 is of no meaning, and more need a cluster that has them.
-const REPLICATION_FACTOR: u16 = 1;
 
 /// Writes for one group.
 pub(super) struct Output {
@@ -101,7 +99,7 @@ impl Output {
     fn dead_letter_topic(&self, source: &str) -> Arc<str> {
         match &self.group.dead_letter_topic {
             Some(topic) => topic.clone(),
-            None => format!("{source}.dead-letters").into(),
+            None => format!("{source}{}", config::DEAD_LETTERS).into(),
         }
     }
 
@@ -114,7 +112,7 @@ impl Output {
         let spec = TopicSpec {
             name: topic.clone(),
             partitions: self.broker.partitions(source).await?,
-            replication_factor: REPLICATION_FACTOR,
+            replication_factor: None,
         };
         let partitions = match self.broker.ensure_topic(&spec).await? {
             EnsuredTopic::Differs { partitions } => partitions,

@@ -52,7 +52,7 @@ async fn a_partition_that_is_added_while_running_can_be_written_to() {
 async fn a_topic_that_exists_with_other_partitions_is_left_as_it_is() {
     let Some(address) = shared().await else { return };
     let broker = connect(address);
-    let spec = TopicSpec { name: unique("topic"), partitions: 3, replication_factor: 1 };
+    let spec = TopicSpec { name: unique("topic"), partitions: 3, replication_factor: Some(1) };
     assert_eq!(broker.ensure_topic(&spec).await, Ok(EnsuredTopic::Created));
     assert_eq!(broker.ensure_topic(&spec).await, Ok(EnsuredTopic::Existed));
     let other = TopicSpec { partitions: 5, ..spec };
@@ -63,7 +63,7 @@ async fn a_topic_that_exists_with_other_partitions_is_left_as_it_is() {
 #[tokio::test]
 async fn more_replicas_than_brokers_are_an_error_that_says_so() {
     let Some(address) = shared().await else { return };
-    let spec = TopicSpec { name: unique("topic"), partitions: 1, replication_factor: 3 };
+    let spec = TopicSpec { name: unique("topic"), partitions: 1, replication_factor: Some(3) };
     let error = connect(address).ensure_topic(&spec).await.unwrap_err();
     assert!(
         matches!(&error, BrokerError::Fatal(reason) if reason.contains("replication")),

@@ -154,7 +154,8 @@ impl Kafka {
         let failed = |error: &KafkaError| error::query(&what, error);
         let client: AdminClient<DefaultClientContext> =
             self.settings.observer(&self.process).create().map_err(error::client)?;
-        let replication = TopicReplication::Fixed(i32::from(spec.replication_factor));
+        // -1 is the broker's `default.replication.factor` (KIP-464).
+        let replication = TopicReplication::Fixed(spec.replication_factor.map_or(-1, i32::from));
         let topic = NewTopic::new(&spec.name, spec.partitions as i32, replication);
         let options =
             AdminOptions::new().request_timeout(Some(PATIENCE)).operation_timeout(Some(PATIENCE));
