@@ -39,7 +39,7 @@ impl Plugin {
 pub(super) fn generation(plugin: &snapshot::PluginGeneration) -> String {
     match &plugin.generation {
         Some(generation) => format!("{}@{generation}", plugin.plugin),
-        None => format!("{} (not loaded)", plugin.plugin),
+        None => format!("{} (not loaded here)", plugin.plugin),
     }
 }
 
