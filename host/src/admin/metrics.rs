@@ -37,7 +37,7 @@ pub(super) async fn metrics(Extract(state): Extract<State>) -> Response {
     counters(&mut registry, &view);
     members(&mut registry, &view);
     offsets(&mut registry, &groups(&state, &view).await);
-    state.local.register_metrics(&mut registry);
+    answers(&mut registry, &view);
     let mut text = String::new();
     match encode(&mut text, &registry) {
         Ok(()) => ([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response(),
@@ -87,6 +87,14 @@ fn plugins(registry: &mut Registry, view: &View) {
         if let Some(generation) = &plugin.generation {
             info.get_or_create(&vec![name, ("generation", generation.short())]).set(1);
         }
+    }
+}
+
+fn answers(registry: &mut Registry, view: &View) {
+    let family: Family<Labels, Counter> =
+        register(registry, "http_requests", "Requests that the data port has answered, by status");
+    for (status, count) in &view.answers {
+        family.get_or_create(&vec![("status", status.to_string())]).inc_by(*count);
     }
 }
 

@@ -41,10 +41,6 @@ pub trait Local: Send + Sync + 'static {
     /// What keeps this process from its work that neither the broker's health nor [`Local::view`] shows: that it
     /// still starts, or drains. Empty: nothing does.
     fn not_ready(&self) -> Vec<String>;
-
-    /// A place for metrics that are counted elsewhere, such as HTTP requests. Called for every scrape with a fresh
-    /// registry whose prefix is `keyway`.
-    fn register_metrics(&self, _registry: &mut prometheus_client::registry::Registry) {}
 }
 
 /// What the routes answer from.

@@ -278,6 +278,7 @@ fn metrics_say_what_the_snapshots_say() {
     let (_, metrics) = port(false).text("/metrics");
     for line in [
         "keyway_ready 1",
+        "keyway_http_requests_total{status=\"503\"} 1",
         "keyway_records_handled_total{group=\"my-topic-group-1\"} 40",
         "keyway_records_dead_lettered_total{group=\"my-topic-group-1\"} 2",
         "keyway_group_lag{group=\"my-topic-group-1\",topic=\"my-topic\",partition=\"0\"} 2",

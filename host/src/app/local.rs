@@ -33,6 +33,7 @@ impl Local for LocalView {
             config: self.parts.config(),
             groups: self.parts.statuses(),
             plugins: self.parts.plugins.statuses(),
+            answers: self.parts.answers.by_status(),
         }
     }
 

@@ -183,6 +183,7 @@ fn serve(server: http::Server, parts: &Parts, stopped: oneshot::Receiver<()>) ->
         producer: parts.producer.clone(),
         default_topic: parts.config().http.default_topic.clone(),
         limits: http::Limits::default(),
+        answers: parts.answers.clone(),
     };
     spawn(async move {
         let stop = async {

@@ -14,6 +14,7 @@ use crate::{
     config::{self, Config, Group as GroupConfig},
     dispatch::{Group, GroupStatus},
     handler::Handler,
+    http,
     plugin::{Host, PluginError},
     produce::{Producer, Selectors},
 };
@@ -27,6 +28,7 @@ pub(super) struct Parts {
     pub(super) broker: Arc<dyn Broker>,
     pub(super) plugins: Host,
     pub(super) producer: Producer,
+    pub(super) answers: Arc<http::Answers>,
     options: Options,
     groups: Mutex<Groups>,
 }
@@ -79,6 +81,7 @@ impl Parts {
         }
         Ok(Self {
             producer: Producer::new(broker.clone(), selectors),
+            answers: Arc::default(),
             config: ArcSwap::new(config),
             broker,
             plugins,

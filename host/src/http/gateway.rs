@@ -13,7 +13,7 @@ use hyper::{
 };
 
 use super::{
-    Drained, Server, ServerLimits, body,
+    Answers, Drained, Server, ServerLimits, body,
     body::Load,
     problem::{Code, Problem},
     send_message::{self, MEDIA_TYPES},
@@ -38,6 +38,8 @@ pub struct Gateway {
     pub default_topic: Option<Arc<str>>,
     /// What the port bears.
     pub limits: Limits,
+    /// Where its answers are counted.
+    pub answers: Arc<Answers>,
 }
 
 /// What the data port bears.
@@ -84,7 +86,11 @@ impl Server {
         let port = Arc::new(Port { gateway, load });
         let service = service_fn(move |request| {
             let port = port.clone();
-            async move { Ok::<_, Infallible>(port.answer(request).await) }
+            async move {
+                let response = port.answer(request).await;
+                port.gateway.answers.count(response.status());
+                Ok::<_, Infallible>(response)
+            }
         });
         self.serve(service, limits.server, shutdown).await
     }

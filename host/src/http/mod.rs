@@ -4,6 +4,7 @@
 //! is what is served here: `send_message` is the one route, `json` reads its records, and `problem` has everything
 //! that can be wrong. The port knows how a record is written only as a [`Producer`](crate::produce::Producer).
 
+mod answers;
 mod body;
 mod connection;
 mod gateway;
@@ -14,6 +15,7 @@ mod send_message;
 mod server;
 mod stream;
 
+pub use answers::Answers;
 pub use gateway::{Gateway, Limits};
 pub use problem::Code;
 pub use server::{BindError, Drained, Server, ServerLimits, raise_descriptor_limit};

@@ -23,8 +23,9 @@ impl History {
         self.0.extend(acknowledged);
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+    /// How many records were acknowledged.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
     }
 
     /// Fails unless every acknowledged record is where its answer said, was handled, and was handled for the first

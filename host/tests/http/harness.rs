@@ -44,7 +44,12 @@ impl Port {
     ) -> Self {
         let broker = Arc::new(ScriptedBroker::default());
         let producer = Producer::new(broker.clone(), selectors);
-        let gateway = Gateway { producer, default_topic: Some("my-topic".into()), limits };
+        let gateway = Gateway {
+            producer,
+            default_topic: Some("my-topic".into()),
+            limits,
+            answers: Arc::default(),
+        };
         let server = Server::bind(([127, 0, 0, 1], 0).into()).unwrap();
         let address = server.local_addr();
         let (stop, stopped) = oneshot::channel();

@@ -81,6 +81,7 @@ async fn a_request_that_waits_in_the_backlog_is_answered() {
     let gateway = Gateway {
         producer: Producer::new(Arc::<ScriptedBroker>::default(), Default::default()),
         default_topic: Some("my-topic".into()),
+        answers: Arc::default(),
         limits: Limits {
             server: ServerLimits { linger: SHORT, ..ServerLimits::default() },
             ..Limits::default()

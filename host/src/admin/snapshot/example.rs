@@ -112,6 +112,7 @@ pub(crate) fn view() -> View {
     };
     View {
         config: config(),
+        answers: vec![(200, 7), (503, 1)],
         groups: vec![GroupStatus {
             id: "my-topic-group-1".into(),
             paused: false,

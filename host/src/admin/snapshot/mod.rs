@@ -38,12 +38,14 @@ pub struct View {
     pub groups: Vec<GroupStatus>,
     /// The plugins that this process knows.
     pub plugins: Vec<PluginStatus>,
+    /// How often the data port has answered with each status.
+    pub answers: Vec<(u16, u64)>,
 }
 
 impl View {
     /// A view in which nothing runs.
     pub fn idle(config: Arc<Config>) -> Self {
-        Self { config, groups: Vec::new(), plugins: Vec::new() }
+        Self { config, groups: Vec::new(), plugins: Vec::new(), answers: Vec::new() }
     }
 
     fn group_config(&self, id: &str) -> Option<&config::Group> {
