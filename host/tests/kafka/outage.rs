@@ -57,7 +57,9 @@ async fn a_broker_that_is_down_at_start_is_told_of_and_used_once_it_is_up() {
 
     restart(&kafka).await;
     until_ready(&broker).await;
-    broker.produce(NewRecord::new(topic, "late")).await.unwrap();
+    // The broker answers before each of its partitions has a leader again.
+    let late = NewRecord::new(topic, "late");
+    eventually("the record is written", async || broker.produce(late.clone()).await.ok()).await;
     let records = until(&mut member, "the record comes", |event| match event {
         MemberEvent::Records(records) => Some(records),
         _ => None,
