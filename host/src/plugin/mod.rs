@@ -8,8 +8,8 @@
 //!   its uses at once; `reload` watches the directory and says when.
 //! - `component` makes a file into checked, compiled code (`interface` is the check, `cache` spares the compiler);
 //!   `instance` is the one place where a store is made; `usage` keeps the instances of one use.
-//! - `handler` and `selector` run calls, `limits` and `output` hold them to their bounds, `capability` is what a guest
-//!   may call.
+//! - `handler` and `selector` run calls, the first by its `workers`; `limits` and `output` hold them to their bounds, `capability` is
+//!   what a guest may call.
 //! - [`build`] makes components from the source folders beside them; it needs cargo and no engine.
 //!
 //! Invariants: a store has one owner at a time and nothing locks one across a call; an instance that failed is never
@@ -34,6 +34,7 @@ mod reload;
 mod selector;
 mod status;
 mod usage;
+mod workers;
 
 pub use host::{Host, HostSettings, PluginError};
 pub use reload::Watch;

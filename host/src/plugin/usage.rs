@@ -10,7 +10,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::{
     component::Component,
-    engine::{ACTIVE, Engine, IdleSlot},
+    engine::{COMMON, Engine, IdleSlot, OWN, Share},
     instance::{Instance, Settings},
     registry::Plugin,
     status::Role,
@@ -28,6 +28,7 @@ pub(super) struct Usage {
     pub(super) role: Role,
     pub(super) settings: Arc<Settings>,
     engine: Arc<Engine>,
+    share: Share,
     isolation: Isolation,
     turns: Semaphore,
     instances: ArcSwap<Instances>,
@@ -57,16 +58,15 @@ impl Usage {
         isolation: Isolation,
         max_instances: usize,
     ) -> Self {
-        // A quarter of the room at most, so that guests who wait in one use leave room for the others.
-        let turns = max_instances.clamp(1, ACTIVE / 4);
         Self {
             plugin,
             owner,
             role,
             settings: Arc::new(settings),
+            share: engine.share(),
             engine,
             isolation,
-            turns: Semaphore::new(turns),
+            turns: Semaphore::new(max_instances.clamp(1, COMMON + OWN)),
             instances: ArcSwap::from_pointee(Instances::of(component)),
         }
     }
@@ -74,7 +74,7 @@ impl Usage {
     /// Waits for a turn. The generation is the one that serves when the turn comes.
     pub(super) async fn turn(&self) -> Turn<'_> {
         let turn = self.turns.acquire().await.expect("the semaphore is never closed");
-        let active = self.engine.activate().await;
+        let active = self.share.activate().await;
         Turn { usage: self, instances: self.serving(), _turn: turn, _active: active }
     }
 
@@ -85,7 +85,7 @@ impl Usage {
 
     /// Makes the first instance of `component` for this use, which proves that it can be: `init` is called.
     pub(super) async fn prove(&self, component: &Component) -> Result<Instance, Failure> {
-        let _active = self.engine.activate().await;
+        let _active = self.share.activate().await;
         Instance::new(component, &self.settings).await
     }
 
@@ -128,6 +128,15 @@ impl Turn<'_> {
     /// The generation of this turn.
     pub(super) fn generation(&self) -> Generation {
         self.instances.component.generation.clone()
+    }
+
+    /// Goes over to the generation that serves now. Says whether that is another one: then instances of the turn so far
+    /// are of no use any more.
+    pub(super) fn goes_over(&mut self) -> bool {
+        let serving = self.usage.serving();
+        let other = !Arc::ptr_eq(&serving, &self.instances);
+        self.instances = serving;
+        other
     }
 
     /// An instance that is ready, or a fresh one.

@@ -146,6 +146,21 @@ async fn handlers_that_never_end_do_not_hold_up_another_groups() {
 }
 
 #[tokio::test]
+async fn as_many_guests_as_a_member_may_have_in_flight_wait_at_the_same_time() {
+    let fixture = Fixture::new().with(&["flaky"]);
+    let limits = Limits { time: Duration::from_secs(60), ..Limits::default() };
+    let plugin = PluginUse { limits, ..using("flaky") };
+    let handler =
+        fixture.host.handler("group g", &plugin, None, Isolation::None, 4096).await.unwrap();
+    // Longer than it takes to begin them all, so that every one of them is in its call when the first ends.
+    let wait = |offset| vec![delivery(offset, r#"{"do": "sleep", "ms": 3000}"#)];
+    let runs = (0..4096).map(|offset| handler.handle(wait(offset)));
+    for report in soon(futures_util::future::join_all(runs)).await {
+        assert_eq!(report.outcomes, [Outcome::Handled(vec![])]);
+    }
+}
+
+#[tokio::test]
 async fn runs_beyond_the_bound_wait_and_are_all_handled() {
     let fixture = Fixture::new().with(&["flaky"]);
     let handler =
