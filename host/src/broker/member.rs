@@ -93,6 +93,10 @@ pub enum CommitError {
     /// A partition is not this member's any more: nothing was committed, and it must not be tried again.
     #[error("not this member's any more: {0}")]
     NotOwned(String),
+    /// The broker takes no metadata of this length: nothing of this partition was committed. Shorter metadata, or none,
+    /// may be.
+    #[error("its metadata is too long: {0}")]
+    MetadataTooLong(String),
     /// It did not work now; the member may still own the partitions, and try again.
     #[error("{0}")]
     Unavailable(String),

@@ -138,8 +138,8 @@ impl Coordinator {
             Some(CommitError::NotOwned(foreign.join(", ")))
         } else if longest > Some(METADATA) {
             let longest = longest.unwrap_or_default();
-            Some(CommitError::Unavailable(format!(
-                "metadata of {longest} characters, the broker takes {METADATA}"
+            Some(CommitError::MetadataTooLong(format!(
+                "{longest} characters, the broker takes {METADATA}"
             )))
         } else {
             None

@@ -83,6 +83,7 @@ pub(super) fn commit(error: &KafkaError) -> CommitError {
         Some(
             Code::UnknownMemberId | Code::FencedInstanceId | Code::AssignmentLost | Code::Fenced,
         ) => CommitError::NotOwned(text(error)),
+        Some(Code::OffsetMetadataTooLarge) => CommitError::MetadataTooLong(text(error)),
         // `IllegalGeneration` too: the commit crossed a rebalance in which the partition may well have stayed. Where it
         // did not, a `Lost` follows.
         _ => CommitError::Unavailable(format!("Kafka did not take the commit: {}", text(error))),

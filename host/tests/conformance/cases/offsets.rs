@@ -53,7 +53,7 @@ pub(crate) async fn metadata_that_is_too_long_is_refused(fixture: &dyn Fixture) 
     settled(&[&member], 1).await;
     member.commit(&partition, 1, "short").await.unwrap();
     let refused = member.commit(&partition, 2, &"x".repeat(4097)).await;
-    assert!(matches!(refused, Err(CommitError::Unavailable(_))), "{refused:?}");
+    assert!(matches!(refused, Err(CommitError::MetadataTooLong(_))), "{refused:?}");
     let info = fixture.other().group(&group).await.unwrap();
     assert_eq!(info.committed[0].1, Committed { offset: 1, metadata: "short".into() });
     member.leave().await;
