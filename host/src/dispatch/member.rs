@@ -33,7 +33,7 @@ use super::{
     status::{MemberState, MemberStatus},
 };
 use crate::{
-    broker::{Assigned, Commands, CommitError, Member, MemberEvent},
+    broker::{Assigned, Commands, CommitError, Committed, Member, MemberEvent},
     config,
     handler::{Handler, RunReport},
     record::TopicPartition,
@@ -82,7 +82,7 @@ enum Done {
     Handled { lane: Lane, report: RunReport },
     DeadLettered { lane: Lane, offset: u64 },
     Cancelled { slot: Slot, count: usize },
-    Committed { offsets: Vec<(Slot, u64)>, result: Result<(), CommitError> },
+    Committed { offsets: Vec<(Slot, Committed)>, result: Result<(), CommitError> },
     Released(Vec<Slot>),
 }
 
@@ -203,7 +203,7 @@ impl Engine {
                     self.slots.get(&partition).and_then(|slot| self.partitions.remove(slot))
                 {
                     self.lanes.forget(self.slots[&partition]);
-                    self.insert(old.moved(offset));
+                    self.insert(old.read_again(offset));
                 }
             }
             MemberEvent::Troubled(reason) => {
@@ -260,8 +260,12 @@ impl Engine {
             self.commands.pause(names).await;
         }
         for assigned in assigned {
-            let partition = Partition::new(assigned);
-            tracing::info!(group = %self.shared.group.id, partition = %partition.name, "A partition was assigned.");
+            let (partition, unread) = Partition::assigned(assigned);
+            let (group, name) = (&self.shared.group.id, &partition.name);
+            tracing::info!(%group, partition = %name, "A partition was assigned.");
+            if let Some(reason) = unread {
+                tracing::warn!(%group, partition = %name, %reason, "The committed offset comes with metadata that is not a map of finished offsets: it is left unread, and replaced by the next commit.");
+            }
             self.insert(partition);
         }
     }

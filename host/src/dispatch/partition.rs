@@ -6,7 +6,11 @@ use tokio::time::Instant;
 
 use tokio_util::sync::CancellationToken;
 
-use super::{lanes::Load, offsets::Offsets, status::PartitionStatus};
+use super::{
+    lanes::Load,
+    offsets::{Offsets, Unread},
+    status::PartitionStatus,
+};
 use crate::{
     broker::{Assigned, Committed, OffsetCommit},
     handler::Generation,
@@ -15,8 +19,6 @@ use crate::{
 
 /// Generations remembered with their first offsets.
 const GENERATIONS: usize = 16;
-/// Offsets tracked above an unfinished one before the partition is held back.
-const TRACKED: usize = 100_000;
 /// How long a full partition is merely not read before it is paused. Pausing a Kafka partition throws away what was
 /// fetched ahead, so a handler that keeps up with short bursts should not cause it.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -39,7 +41,7 @@ pub(super) struct Partition {
     /// Paused at the driver because too much waits.
     pub(super) held: bool,
     full_since: Option<Instant>,
-    committed: Option<u64>,
+    committed: Option<Committed>,
     generations: Vec<(Generation, u64)>,
 }
 
@@ -55,11 +57,27 @@ pub(super) enum Pressure {
 }
 
 impl Partition {
-    pub(super) fn new(assigned: Assigned) -> Self {
-        let committed = assigned.committed.map(|committed| committed.offset);
+    /// Goes on from what was committed last, and says why its metadata was left unread where it was.
+    pub(super) fn assigned(assigned: Assigned) -> (Self, Option<Unread>) {
+        let Assigned { partition, committed } = assigned;
+        let Some(Committed { offset, metadata }) = committed else {
+            return (Self::new(partition, Offsets::new(0)), None);
+        };
+        let (mut offsets, unread) = match Offsets::restore(offset, &metadata) {
+            Ok(offsets) => (offsets, None),
+            Err(unread) => (Offsets::new(offset), Some(unread)),
+        };
+        // What was committed says the same in other words, or nothing: that is no reason to commit anew.
+        let metadata = offsets.metadata().to_owned();
+        let mut it = Self::new(partition, offsets);
+        it.committed = Some(Committed { offset, metadata });
+        (it, unread)
+    }
+
+    fn new(name: TopicPartition, offsets: Offsets) -> Self {
         Self {
-            name: assigned.partition,
-            offsets: Offsets::new(committed.unwrap_or(0)),
+            name,
+            offsets,
             in_flight: 0,
             cancel: CancellationToken::new(),
             stopped: None,
@@ -67,7 +85,7 @@ impl Partition {
             leaving: false,
             held: false,
             full_since: None,
-            committed,
+            committed: None,
             generations: Vec::new(),
         }
     }
@@ -75,11 +93,18 @@ impl Partition {
     /// The same partition from another position on; what is in flight of the old one no longer counts.
     pub(super) fn moved(self, offset: u64) -> Self {
         self.cancel.cancel();
-        let committed = self.committed.map(|offset| Committed { offset, metadata: String::new() });
-        let mut moved = Self::new(Assigned { partition: self.name, committed });
-        moved.offsets = Offsets::new(offset);
+        let mut moved = Self::new(self.name, Offsets::new(offset));
+        moved.committed = self.committed;
         moved.generations = self.generations;
         moved.held = self.held;
+        moved
+    }
+
+    /// The same partition read again from an offset on. Only what is not finished is handled again.
+    pub(super) fn read_again(self, offset: u64) -> Self {
+        let offsets = self.offsets.again_from(offset);
+        let mut moved = self.moved(offset);
+        moved.offsets = offsets;
         moved
     }
 
@@ -94,18 +119,27 @@ impl Partition {
         !self.leaving && !self.seeking && self.stopped.is_none()
     }
 
-    /// What there is to commit; `None`: nothing new.
-    pub(super) fn commit(&self) -> Option<OffsetCommit> {
+    /// What there is to commit; `None`: nothing new. New may be the map of what is finished above the offset alone.
+    pub(super) fn commit(&mut self) -> Option<OffsetCommit> {
         let offset = self.offsets.committable();
-        (offset > self.committed.unwrap_or(0)).then(|| OffsetCommit {
+        let metadata = self.offsets.metadata();
+        let is_new = match &self.committed {
+            None => offset > 0 || !metadata.is_empty(),
+            Some(last) => {
+                offset > last.offset || offset == last.offset && metadata != last.metadata
+            }
+        };
+        is_new.then(|| OffsetCommit {
             partition: self.name.clone(),
-            committed: Committed { offset, metadata: String::new() },
+            committed: Committed { offset, metadata: metadata.to_owned() },
         })
     }
 
     /// Notes a commit that is durable.
-    pub(super) fn committed(&mut self, offset: u64) {
-        self.committed = self.committed.max(Some(offset));
+    pub(super) fn committed(&mut self, committed: Committed) {
+        if self.committed.as_ref().is_none_or(|last| committed.offset >= last.offset) {
+            self.committed = Some(committed);
+        }
     }
 
     /// Notes which generation handled a record.
@@ -120,9 +154,8 @@ impl Partition {
 
     /// What its load asks for; `share` is the most that may wait of it.
     pub(super) fn pressure(&mut self, load: Load, share: Load, now: Instant) -> Pressure {
-        let full = load.records >= share.records
-            || load.bytes >= share.bytes
-            || self.offsets.tracked() >= TRACKED;
+        let full =
+            load.records >= share.records || load.bytes >= share.bytes || self.offsets.is_crowded();
         if !full {
             self.full_since = None;
             return Pressure::Open;
@@ -131,11 +164,11 @@ impl Partition {
         if now < until { Pressure::Full(until) } else { Pressure::Hold }
     }
 
-    /// Whether a partition that is held may go on: half of its share is free again.
-    pub(super) fn may_resume(&self, load: Load, share: Load) -> bool {
+    /// Whether a partition that is held may go on: half of its share is free again, and half of its commit's metadata.
+    pub(super) fn may_resume(&mut self, load: Load, share: Load) -> bool {
         load.records <= share.records / 2
             && load.bytes <= share.bytes / 2
-            && self.offsets.tracked() <= TRACKED / 2
+            && self.offsets.is_roomy()
     }
 
     pub(super) fn status(&self, load: Load) -> PartitionStatus {
@@ -143,7 +176,7 @@ impl Partition {
             partition: self.name.clone(),
             in_flight: self.in_flight,
             waiting: load.records,
-            committed: self.committed,
+            committed: self.committed.as_ref().map(|committed| committed.offset),
             generation: self.generations.last().map(|(generation, _)| generation.clone()),
             first_offsets: self.generations.clone(),
             stopped: self.stopped.clone(),

@@ -2,7 +2,7 @@
 
 use tokio::time::Instant;
 
-use super::{Engine, WAITING_BYTES, WAITING_RECORDS};
+use super::{COMMIT_INTERVAL, Engine, WAITING_BYTES, WAITING_RECORDS};
 use crate::{
     dispatch::{
         lanes::{Load, Slot},
@@ -42,6 +42,9 @@ impl Engine {
             }
             if partition.offsets.receive(record.offset) {
                 self.lanes.push(slot, record);
+            } else {
+                // It was finished before; what that map expected below it may be gone from the log.
+                self.commit_due.get_or_insert_with(|| Instant::now() + COMMIT_INTERVAL);
             }
         }
     }

@@ -4,7 +4,7 @@ use tokio::time::Instant;
 
 use super::{COMMIT_INTERVAL, Done, Engine, Release};
 use crate::{
-    broker::{CommitError, OffsetCommit},
+    broker::{Commands, CommitError, Committed, OffsetCommit},
     dispatch::{DRAIN, lanes::Slot},
     record::TopicPartition,
 };
@@ -63,15 +63,16 @@ impl Engine {
 
     /// Commits what partitions have finished, for the last time, and gives them back.
     fn release(&mut self, slots: Vec<Slot>) {
-        let partitions: Vec<_> =
-            slots.iter().filter_map(|slot| self.partitions.get(slot)).collect();
-        let commits: Vec<_> =
-            partitions.iter().filter_map(|partition| partition.commit()).collect();
-        let names = partitions.iter().map(|partition| partition.name.clone()).collect();
+        let (mut names, mut commits) = (Vec::new(), Vec::new());
+        for slot in &slots {
+            let Some(partition) = self.partitions.get_mut(slot) else { continue };
+            names.push(partition.name.clone());
+            commits.extend(partition.commit());
+        }
         let commands = self.commands.clone();
         let group = self.shared.group.id.clone();
         self.work.push(Box::pin(async move {
-            if !commits.is_empty() && let Err(error) = commands.commit(commits).await {
+            if !commits.is_empty() && let Err(error) = commit(&commands, commits).await {
                 tracing::warn!(%group, reason = %error, "A last commit failed: some records will be handled again by their next member.");
             }
             commands.release(names).await;
@@ -98,10 +99,10 @@ impl Engine {
             return;
         }
         self.commit_due = None;
-        let open = self.partitions.iter().filter(|(_, partition)| !partition.leaving);
+        let open = self.partitions.iter_mut().filter(|(_, partition)| !partition.leaving);
         let (offsets, commits): (Vec<_>, Vec<OffsetCommit>) = open
             .filter_map(|(slot, partition)| partition.commit().map(|commit| (*slot, commit)))
-            .map(|(slot, commit)| ((slot, commit.committed.offset), commit))
+            .map(|(slot, commit)| ((slot, commit.committed.clone()), commit))
             .unzip();
         if commits.is_empty() {
             return;
@@ -109,18 +110,22 @@ impl Engine {
         self.committing = true;
         let commands = self.commands.clone();
         self.work.push(Box::pin(async move {
-            let result = commands.commit(commits).await;
+            let result = commit(&commands, commits).await;
             Done::Committed { offsets, result }
         }));
     }
 
-    pub(super) fn committed(&mut self, offsets: Vec<(Slot, u64)>, result: Result<(), CommitError>) {
+    pub(super) fn committed(
+        &mut self,
+        offsets: Vec<(Slot, Committed)>,
+        result: Result<(), CommitError>,
+    ) {
         self.committing = false;
         match result {
             Ok(()) => {
-                for (slot, offset) in offsets {
+                for (slot, committed) in offsets {
                     if let Some(partition) = self.partitions.get_mut(&slot) {
-                        partition.committed(offset);
+                        partition.committed(committed);
                     }
                 }
             }
@@ -130,5 +135,18 @@ impl Engine {
                 self.commit_due.get_or_insert(Instant::now() + COMMIT_INTERVAL * 5);
             }
         }
+    }
+}
+
+/// Commits; where the broker takes no map of this length, the offsets alone.
+async fn commit(commands: &Commands, commits: Vec<OffsetCommit>) -> Result<(), CommitError> {
+    let mut bare = commits.clone();
+    bare.iter_mut().for_each(|commit| commit.committed.metadata.clear());
+    match commands.commit(commits).await {
+        Err(CommitError::MetadataTooLong(reason)) => {
+            tracing::warn!(%reason, "A commit is made without the map of what is finished above it, which may be handled again after a restart.");
+            commands.commit(bare).await
+        }
+        result => result,
     }
 }

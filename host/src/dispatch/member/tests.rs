@@ -1,5 +1,7 @@
 //! The member's loop against a scripted driver, a scripted handler and a broker that remembers.
 
+mod offset_map;
+
 use std::{
     sync::{Arc, Mutex},
     time::Duration,

@@ -1,37 +1,140 @@
-//! Which offsets of a partition are finished, and how far its commit may go.
+//! Which offsets of a partition are finished, how far its commit may go, and the map that goes with the commit.
 //!
-//! The committed offset is the lowest one that was received and is not finished; when all are, one past the last.
-//! Only received offsets count, so gaps in the log (compaction, transaction markers) are no special case. Plain data.
+//! The committed offset is the lowest one that was received and is not finished; when all are, one past the last. What
+//! is finished above it goes into the commit's metadata as a [`Map`], so that whoever goes on from that commit handles
+//! it no second time. Only received offsets count, so gaps in the log (compaction, transaction markers) are no special
+//! case: an offset that was not received is as good as finished. Plain data.
+//!
+//! Kept are the unfinished offsets, of which there are never more than may wait, and not the finished ones, of which
+//! there may be millions.
 
-use std::collections::VecDeque;
+mod bits;
+mod map;
+mod runs;
+#[cfg(test)]
+mod tests;
+mod text;
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    ops::Range,
+};
+
+use map::Map;
+pub(super) use text::Unread;
+
+/// Characters of a map that is near what a commit takes, as Parallel Consumer sees it: three quarters.
+const NEAR: usize = text::MOST_CHARACTERS / 4 * 3;
+/// Characters of a map that is well below it.
+const FAR: usize = text::MOST_CHARACTERS / 2;
+/// Finished offsets after which a map near the limit is measured again.
+const STALE: u64 = 128;
 
 /// The offsets of one partition from its commit on.
 #[derive(Debug)]
 pub(super) struct Offsets {
-    /// Received offsets from the first unfinished one on, ascending, and whether each is finished.
-    received: VecDeque<(u64, bool)>,
-    /// The offset to commit while nothing is received: one past the last finished.
+    /// Received and not finished: start and end of ranges that do not overlap.
+    unfinished: BTreeMap<u64, u64>,
+    /// Not finished by the map that it began with, and not received yet: ascending, none below `next`.
+    expected: VecDeque<Range<u64>>,
+    /// One past the last received offset, or where it began.
     next: u64,
+    /// One past the highest finished offset, or where it began.
+    finished_end: u64,
     /// Whether nothing was received yet.
     fresh: bool,
+    /// Raised by whatever changes the map or the offset to commit.
+    changes: u64,
+    encoded: Option<Encoded>,
+}
+
+/// The map as it was after so many changes, and whether all of it fitted.
+#[derive(Debug)]
+struct Encoded {
+    changes: u64,
+    text: String,
+    is_whole: bool,
 }
 
 impl Offsets {
     /// Begins at the offset of the next record to come.
     pub(super) fn new(next: u64) -> Self {
-        Self { received: VecDeque::new(), next, fresh: true }
+        Self {
+            unfinished: BTreeMap::new(),
+            expected: VecDeque::new(),
+            next,
+            finished_end: next,
+            fresh: true,
+            changes: 0,
+            encoded: None,
+        }
     }
 
-    /// Notes a record that was read. Says whether it is new: a broker may hand a record over again, and what was
-    /// received once is not handled twice.
+    /// Begins at a committed offset, with what its metadata says is finished above it.
+    ///
+    /// # Errors
+    /// When the metadata is not a map: it has to be left unread.
+    pub(super) fn restore(committed: u64, metadata: &str) -> Result<Self, Unread> {
+        text::decode(committed, metadata).map(|map| Self::with(&map))
+    }
+
+    /// Begins again at an offset of these; what is finished from there on stays so.
+    pub(super) fn again_from(&self, offset: u64) -> Self {
+        let unfinished = self.all_unfinished().filter(|range| range.end > offset);
+        let unfinished = unfinished.map(|range| range.start.max(offset)..range.end);
+        Self::with(&Map::new(offset, self.finished_end.max(offset), unfinished))
+    }
+
+    fn with(map: &Map) -> Self {
+        let mut offsets = Self::new(map.base());
+        offsets.expected.extend(map.unfinished());
+        offsets.finished_end = map.end();
+        // What is unfinished at the end is as good as not in the map.
+        if let Some(last) = offsets.expected.pop_back_if(|last| last.end == map.end()) {
+            offsets.finished_end = last.start;
+        }
+        offsets
+    }
+
+    /// Notes a record that was read. Says whether it is to be handled: a broker may hand a record over again, and what
+    /// was received once is not handled twice, nor what was finished before.
     pub(super) fn receive(&mut self, offset: u64) -> bool {
         self.fresh = false;
-        let expected = self.received.back().map_or(self.next, |(last, _)| last + 1);
-        if offset < expected {
+        if offset < self.next {
             return false;
         }
-        self.received.push_back((offset, false));
+        self.next = offset + 1;
+        let is_expected = self.expect(offset);
+        if offset < self.finished_end && !is_expected {
+            return false;
+        }
+        match self.unfinished.last_entry() {
+            Some(mut last) if *last.get() == offset => *last.get_mut() = offset + 1,
+            _ => {
+                self.unfinished.insert(offset, offset + 1);
+            }
+        }
         true
+    }
+
+    /// Strikes out what was expected up to an offset: the log has nothing of it below. Says whether the offset was
+    /// expected itself.
+    fn expect(&mut self, offset: u64) -> bool {
+        while let Some(front) = self.expected.front_mut() {
+            if front.start > offset {
+                return false;
+            }
+            self.changes += u64::from(front.start < offset);
+            let is_expected = offset < front.end;
+            front.start = offset + 1;
+            if front.start >= front.end {
+                self.expected.pop_front();
+            }
+            if is_expected {
+                return true;
+            }
+        }
+        false
     }
 
     /// Whether a record that is the first to be received shows that the log does not reach the offset it was to begin
@@ -42,79 +145,76 @@ impl Offsets {
 
     /// Notes that a received record is finished.
     pub(super) fn finish(&mut self, offset: u64) {
-        if let Ok(index) = self.received.binary_search_by_key(&offset, |(offset, _)| *offset) {
-            self.received[index].1 = true;
+        let Some((&start, end)) = self.unfinished.range_mut(..=offset).next_back() else { return };
+        let until = *end;
+        if offset >= until {
+            return;
         }
-        while let Some((offset, true)) = self.received.front() {
-            self.next = offset + 1;
-            self.received.pop_front();
+        if start == offset {
+            self.unfinished.remove(&start);
+        } else {
+            *end = offset;
         }
+        if offset + 1 < until {
+            self.unfinished.insert(offset + 1, until);
+        }
+        self.finished_end = self.finished_end.max(offset + 1);
+        self.changes += 1;
     }
 
     /// The offset that may be committed: every received record below it is finished.
     pub(super) fn committable(&self) -> u64 {
-        self.received.front().map_or(self.next, |(offset, _)| *offset)
-    }
-
-    /// How many offsets are kept in memory: from the lowest unfinished one on.
-    pub(super) fn tracked(&self) -> usize {
-        self.received.len()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use proptest::prelude::*;
-
-    use super::*;
-
-    #[test]
-    fn a_gap_in_the_log_does_not_hold_the_commit_back() {
-        let mut offsets = Offsets::new(0);
-        for offset in [3, 7] {
-            assert!(offsets.receive(offset));
-            offsets.finish(offset);
+        match self.all_unfinished().next() {
+            Some(lowest) => lowest.start,
+            None => self.next.max(self.finished_end),
         }
-        assert_eq!(offsets.committable(), 8);
     }
 
-    #[test]
-    fn a_record_that_comes_again_is_not_new() {
-        let mut offsets = Offsets::new(5);
-        assert!(!offsets.receive(4));
-        assert!(offsets.receive(5));
-        assert!(!offsets.receive(5));
-        offsets.finish(5);
-        assert!(!offsets.receive(5));
+    /// The metadata to commit with [`Offsets::committable`]: the map of what is finished above it, or of such a map that
+    /// does not fit, as much as does. Empty when nothing is.
+    pub(super) fn metadata(&mut self) -> &str {
+        &self.encode(0).text
     }
 
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(512))]
-        #[test]
-        fn offsets_agree_with_a_naive_model(
-            start in 0..10u64,
-            steps in prop::collection::vec((prop::bool::ANY, 0..4u64, 0..64usize), 1..200),
-        ) {
-            let mut offsets = Offsets::new(start);
-            let mut model: BTreeMap<u64, bool> = BTreeMap::new();
-            let mut next = start;
-            for (receive, gap, pick) in steps {
-                if receive {
-                    next += gap;
-                    prop_assert!(offsets.receive(next));
-                    model.insert(next, false);
-                    next += 1;
-                } else if let Some(offset) = model.keys().nth(pick % model.len().max(1)).copied() {
-                    offsets.finish(offset);
-                    model.insert(offset, true);
-                }
-                let unfinished = model.iter().find(|(_, finished)| !**finished).map(|(offset, _)| *offset);
-                let expected = unfinished.unwrap_or(model.keys().last().map_or(start, |last| last + 1));
-                prop_assert_eq!(offsets.committable(), expected);
-                prop_assert_eq!(offsets.tracked(), model.range(expected..).count());
-            }
+    /// Whether the map is so near what a commit takes that nothing more may be received. Below an offset that is
+    /// finished already, what is received can only make it shorter.
+    pub(super) fn is_crowded(&mut self) -> bool {
+        self.expected.is_empty() && self.length() > NEAR
+    }
+
+    /// Whether there is room again after [`Offsets::is_crowded`].
+    pub(super) fn is_roomy(&mut self) -> bool {
+        !self.expected.is_empty() || self.length() <= FAR
+    }
+
+    /// Characters of the map: of a long one as it was some changes ago, of a short one at the most.
+    fn length(&mut self) -> usize {
+        let offsets = self.finished_end.saturating_sub(self.committable());
+        let bound = text::bound(offsets, 2 * (self.unfinished.len() + self.expected.len()));
+        if bound <= FAR {
+            return bound;
         }
+        let encoded = self.encode(STALE);
+        if encoded.is_whole { encoded.text.len() } else { usize::MAX }
+    }
+
+    /// The map as text, at most so many changes old.
+    fn encode(&mut self, age: u64) -> &Encoded {
+        let changes = self.changes;
+        let fresh = self.encoded.take().filter(|encoded| encoded.changes + age >= changes);
+        let encoded = fresh.unwrap_or_else(|| {
+            let (text, is_whole) = text::encode(&self.map());
+            Encoded { changes, text, is_whole }
+        });
+        self.encoded.insert(encoded)
+    }
+
+    fn map(&self) -> Map {
+        Map::new(self.committable(), self.finished_end, self.all_unfinished())
+    }
+
+    fn all_unfinished(&self) -> impl Iterator<Item = Range<u64>> {
+        let received = self.unfinished.iter().map(|(start, end)| *start..*end);
+        received.chain(self.expected.iter().cloned())
     }
 }
