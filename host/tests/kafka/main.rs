@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod groups;
+mod metadata;
 mod outage;
 mod properties;
 #[path = "../support/kafka.rs"]

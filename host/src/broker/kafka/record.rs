@@ -1,6 +1,6 @@
 //! librdkafka's messages and offsets as the gateway's own.
 
-use std::sync::Arc;
+use std::{panic::AssertUnwindSafe, sync::Arc};
 
 use bytes::Bytes;
 use rdkafka::{
@@ -43,12 +43,21 @@ fn headers(message: &BorrowedMessage<'_>) -> Vec<Header> {
         .collect()
 }
 
+/// Stands for metadata that is not text.
+const NOT_TEXT: &str = "\u{fffd}";
+
 /// What is committed for a partition; `None`: nothing.
 pub(super) fn committed(element: &TopicPartitionListElem<'_>) -> Option<Committed> {
     match element.offset() {
         Offset::Offset(offset) => {
-            Some(Committed { offset: offset as u64, metadata: element.metadata().to_owned() })
+            Some(Committed { offset: offset as u64, metadata: metadata(element) })
         }
         _ => None,
     }
+}
+
+/// What another client has committed need not be UTF-8. rdkafka panics then, and has no other way to the bytes.
+fn metadata(element: &TopicPartitionListElem<'_>) -> String {
+    let text = std::panic::catch_unwind(AssertUnwindSafe(|| element.metadata().to_owned()));
+    text.unwrap_or_else(|_| NOT_TEXT.to_owned())
 }
