@@ -4,6 +4,7 @@
 //! - [`app`] builds the gateway, runs it and drains it; the only module that knows all the others
 //! - [`config`] turns `keyway.toml` and the environment into types that cannot be wrong
 //! - [`record`], [`handler`]: the vocabulary that everyone shares
+//! - [`letter`]: how a record that was given up on is kept, and read back
 //! - [`broker`]: the port to whatever keeps the records, and its two implementations, Kafka and the embedded one
 //! - [`produce`]: the produce path, key selector first, broker second
 //! - [`dispatch`]: one group's life, from assigned partitions to handled records and committed offsets
@@ -23,7 +24,7 @@
 //! # Invariants
 //! 1. A 2xx answer is given only after the broker has the record.
 //! 2. Records of one lane are handled one at a time, in offset order.
-//! 3. The committed offset never passes a record that is neither handled, dead-lettered nor dropped by policy.
+//! 3. The committed offset never passes a record that is neither handled, dead-lettered, parked nor dropped by policy.
 //! 4. A revoked partition is neither handled nor committed after its revocation is acknowledged.
 //! 5. A plugin that traps, loops or eats memory harms no other plugin, group or request.
 //! 6. A failed swap changes nothing.
@@ -38,6 +39,7 @@ pub mod config;
 pub mod dispatch;
 pub mod handler;
 pub mod http;
+pub mod letter;
 pub mod plugin;
 pub mod produce;
 pub mod record;

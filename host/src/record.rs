@@ -3,7 +3,7 @@
 //! Absent and empty are different everywhere: a `None` key is "no key", a `None` value a tombstone. A field that is
 //! not here does not survive the gateway, so whatever Kafka keeps of a record has its place below.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, str::FromStr, sync::Arc};
 
 use bytes::Bytes;
 
@@ -38,6 +38,41 @@ impl fmt::Display for TopicPartition {
     }
 }
 
+/// Where one record is. It shows, and is read, as `TOPIC/PARTITION@OFFSET`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Place {
+    /// The partition.
+    pub partition: TopicPartition,
+    /// The offset in it.
+    pub offset: u64,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.partition, self.offset)
+    }
+}
+
+/// What was read is no place of a record.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not TOPIC/PARTITION@OFFSET")]
+pub struct NotAPlace(String);
+
+impl FromStr for Place {
+    type Err = NotAPlace;
+
+    fn from_str(text: &str) -> Result<Self, NotAPlace> {
+        // A topic's name holds neither of the two separators.
+        let parts = || {
+            let (topic, rest) = text.split_once('/')?;
+            let (partition, offset) = rest.split_once('@')?;
+            let partition = TopicPartition::new(topic, partition.parse().ok()?);
+            (!topic.is_empty()).then_some(Self { partition, offset: offset.parse().ok()? })
+        };
+        parts().ok_or_else(|| NotAPlace(text.into()))
+    }
+}
+
 /// A record that was read from a topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
@@ -61,6 +96,11 @@ impl Record {
     /// The partition it came from.
     pub fn topic_partition(&self) -> TopicPartition {
         TopicPartition { topic: self.topic.clone(), partition: self.partition }
+    }
+
+    /// Where it is.
+    pub fn place(&self) -> Place {
+        Place { partition: self.topic_partition(), offset: self.offset }
     }
 
     /// Bytes of key, value and headers: what the record counts against a bound on memory.
@@ -149,6 +189,16 @@ fn murmur2(data: &[u8]) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_place_is_read_as_it_is_shown_and_nothing_else_is_one() {
+        let place = Place { partition: TopicPartition::new("my-topic", 2), offset: 17 };
+        assert_eq!(place.to_string(), "my-topic/2@17");
+        assert_eq!("my-topic/2@17".parse(), Ok(place));
+        for wrong in ["", "t", "t/0", "t@0", "/0@1", "t/-1@0", "t/0@", "t/0@1@2", "t/a/0@1"] {
+            assert!(wrong.parse::<Place>().is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn murmur2_agrees_with_the_vectors_of_kafkas_own_tests() {

@@ -100,12 +100,13 @@ fn answers(registry: &mut Registry, view: &View) {
 
 fn counters(registry: &mut Registry, view: &View) {
     type Read = fn(&dispatch::GroupStatus) -> u64;
-    let all: [(&str, &str, Read); 4] = [
+    let all: [(&str, &str, Read); 5] = [
         ("records_handled", "Records handled", |group| group.handled),
         ("records_retried", "Attempts that failed and were put off", |group| group.retried),
         ("records_dead_lettered", "Records written to a dead-letter topic", |group| {
             group.dead_lettered
         }),
+        ("records_parked", "Records parked", |group| group.parked),
         ("records_dropped", "Records given up on and dropped by policy", |group| group.dropped),
     ];
     for (name, help, read) in all {
@@ -128,6 +129,10 @@ fn members(registry: &mut Registry, view: &View) {
         "partition_stopped",
         "Whether the partition stands still at a record that was given up on",
     );
+    let parked_lanes: Family<Labels, Gauge> =
+        register(registry, "lanes_parked", "Lanes whose records are parked");
+    let parked_records: Family<Labels, Gauge> =
+        register(registry, "parked_records", "Records that are parked and not given back");
     for group in &view.groups {
         for member in &group.members {
             let state = ("state", format!("{:?}", member.state).to_lowercase());
@@ -138,6 +143,8 @@ fn members(registry: &mut Registry, view: &View) {
                 in_flight.get_or_create(&labels).set(number(status.in_flight as u64));
                 waiting.get_or_create(&labels).set(number(status.waiting as u64));
                 stopped.get_or_create(&labels).set(status.stopped.is_some().into());
+                parked_lanes.get_or_create(&labels).set(number(status.parked_lanes as u64));
+                parked_records.get_or_create(&labels).set(number(status.parked_records as u64));
             }
         }
     }

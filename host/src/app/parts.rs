@@ -231,6 +231,7 @@ fn spec(topic: &config::Topic) -> TopicSpec {
         name: topic.name.clone(),
         partitions: topic.partitions,
         replication_factor: Some(topic.replication_factor),
+        keep_forever: false,
     }
 }
 

@@ -50,8 +50,8 @@ pub trait Broker: Send + Sync + 'static {
     /// Creates a topic where it is missing. One that exists is left as it is.
     async fn ensure_topic(&self, spec: &TopicSpec) -> Result<EnsuredTopic, BrokerError>;
 
-    /// Records of one partition from `offset` (or the first that is still there) on, `limit` at most, for looking
-    /// at. Not a consumer: no group, no position.
+    /// Records of one partition from `offset` (or the first that is still there) on, `limit` at most and fewer where
+    /// they are large, for looking at. None means that there is none. Not a consumer: no group, no position.
     async fn records(
         &self,
         at: &TopicPartition,
@@ -167,6 +167,9 @@ pub struct TopicSpec {
     /// Copies of each partition, at least 1; `None`: as many as the broker makes by default. Of no meaning on the
     /// embedded broker.
     pub replication_factor: Option<u16>,
+    /// Whether its records stay however old they are and however many: what is kept in it would be missed. Otherwise
+    /// the broker's own rules hold.
+    pub keep_forever: bool,
 }
 
 /// What [`Broker::ensure_topic`] found or did.

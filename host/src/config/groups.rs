@@ -31,10 +31,13 @@ fn group<'a>(
         unique(seen, &id, &field);
         Some(id)
     });
-    let on_reject = on_reject(&mut table);
+    let on_reject = on_reject(&mut table, id.as_deref());
     let topics = topics(&mut table, mentions);
     let output_topic = written_topic(&mut table, "output-topic", &topics);
     let dead_letter_topic = written_topic(&mut table, "dead-letter-topic", &topics);
+    if on_reject == OnReject::Park {
+        reads_no_parked_records(&mut table, id.as_deref(), &topics);
+    }
     if on_reject == OnReject::DeadLetter && dead_letter_topic.is_none() {
         has_room_for_dead_letters(&mut table, &topics);
     }
@@ -69,11 +72,39 @@ fn group<'a>(
     group
 }
 
-fn on_reject(table: &mut Table<'_>) -> OnReject {
-    let choices =
-        [("dead-letter", OnReject::DeadLetter), ("drop", OnReject::Drop), ("stop", OnReject::Stop)];
-    let given = table.read("on-reject", |field| field.choice(&choices, &["park"]));
+fn on_reject(table: &mut Table<'_>, id: Option<&str>) -> OnReject {
+    let choices = [
+        ("dead-letter", OnReject::DeadLetter),
+        ("park", OnReject::Park),
+        ("drop", OnReject::Drop),
+        ("stop", OnReject::Stop),
+    ];
+    let given = table.read("on-reject", |field| {
+        let chosen = field.choice(&choices, &[])?;
+        if chosen == OnReject::Park && id.is_some_and(|id| !names::can_park(id)) {
+            field.refuse(
+                &format!(
+                    "for a group whose id, with {:?} behind it, names no topic",
+                    names::PARKED
+                ),
+                "give the group an id of a-z, A-Z, 0-9, \".\", \"_\" and \"-\"",
+            );
+        }
+        Some(chosen)
+    });
     given.unwrap_or(OnReject::DeadLetter)
+}
+
+fn reads_no_parked_records(table: &mut Table<'_>, id: Option<&str>, topics: &[Arc<str>]) {
+    let Some(parked) = id.map(|id| format!("{id}{}", names::PARKED)) else { return };
+    if topics.iter().any(|topic| **topic == *parked)
+        && let Some(list) = table.field("topics")
+    {
+        list.refuse(
+            &format!("{parked:?} is where the group parks records"),
+            "leave it out: keyway dead-letters redrive gives them back",
+        );
+    }
 }
 
 fn ordering(table: &mut Table<'_>) -> Ordering {

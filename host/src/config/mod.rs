@@ -31,7 +31,7 @@ use std::{
 
 pub use error::{ConfigError, ConfigErrors, Place};
 pub use load::{BUILT_IN, FILE, Loaded};
-pub use names::DEAD_LETTERS;
+pub use names::{DEAD_LETTERS, PARKED};
 
 /// Everything that `keyway.toml` and the environment say.
 #[derive(Clone, Debug, PartialEq)]
@@ -158,6 +158,21 @@ pub struct Group {
     pub instance_id: Option<Arc<str>>,
 }
 
+impl Group {
+    /// Where dead letters about records of the topic `source` go.
+    pub fn dead_letter_topic_of(&self, source: &str) -> Arc<str> {
+        match &self.dead_letter_topic {
+            Some(topic) => topic.clone(),
+            None => format!("{source}{DEAD_LETTERS}").into(),
+        }
+    }
+
+    /// Where parked records go.
+    pub fn parked_topic(&self) -> Arc<str> {
+        format!("{}{PARKED}", self.id).into()
+    }
+}
+
 /// Where a partition without a committed offset begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
@@ -194,6 +209,9 @@ pub struct Retry {
 pub enum OnReject {
     /// Written to the dead-letter topic.
     DeadLetter,
+    /// Written to the group's topic of parked records, and all that come behind it in its lane too, unhandled, until
+    /// the lane is given back.
+    Park,
     /// Counted, logged, gone.
     Drop,
     /// The partition is paused there.

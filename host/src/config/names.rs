@@ -8,6 +8,9 @@ const TOPIC_LENGTH: usize = 249;
 /// What the dead-letter topic of a topic is called where no other name is given: this, after the topic's own.
 pub const DEAD_LETTERS: &str = ".dead-letters";
 
+/// What the topic of a group's parked records is called: this, after the group's id.
+pub const PARKED: &str = ".parked";
+
 /// Kafka's rule for topics.
 pub(super) fn topic(name: &str) -> Result<(), Fault> {
     if is_legal(name) && name.len() <= TOPIC_LENGTH {
@@ -24,6 +27,11 @@ pub(super) fn topic(name: &str) -> Result<(), Fault> {
 /// Whether a topic's name leaves room for [`DEAD_LETTERS`].
 pub(super) fn has_room_for_dead_letters(topic: &str) -> bool {
     topic.len() + DEAD_LETTERS.len() <= TOPIC_LENGTH
+}
+
+/// Whether a topic can be named after a group, with [`PARKED`] behind its id.
+pub(super) fn can_park(group: &str) -> bool {
+    is_legal(group) && group.len() + PARKED.len() <= TOPIC_LENGTH
 }
 
 /// A file name without its `.wasm`.

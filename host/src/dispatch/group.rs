@@ -71,6 +71,7 @@ impl Group {
             members: self.statuses.iter().map(|status| status.borrow().clone()).collect(),
             dropped: counters.dropped.get(),
             dead_lettered: counters.dead_lettered.get(),
+            parked: counters.parked.get(),
             handled: counters.handled.get(),
             retried: counters.retried.get(),
         }

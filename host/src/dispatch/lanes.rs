@@ -21,14 +21,30 @@ pub(super) struct Slot(pub(super) u64);
 pub(super) struct Lane {
     /// The partition it belongs to.
     pub(super) slot: Slot,
-    kind: Kind,
+    /// Which of that partition's lanes it is.
+    pub(super) kind: Kind,
 }
 
+/// What the records of one lane have in common.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Kind {
+pub(super) enum Kind {
+    /// Their partition.
     Partition,
+    /// Their key.
     Key(Bytes),
+    /// Nothing: it is one record, the one of this offset.
     Record(u64),
+}
+
+impl Kind {
+    /// The lane of the record with this key at this offset.
+    pub(super) fn of(ordering: Ordering, key: Option<&Bytes>, offset: u64) -> Self {
+        match (ordering, key) {
+            (Ordering::Partition, _) => Self::Partition,
+            (Ordering::Key, Some(key)) => Self::Key(key.clone()),
+            (Ordering::Key, None) | (Ordering::None, _) => Self::Record(offset),
+        }
+    }
 }
 
 /// Records that go to the handler together.
@@ -70,11 +86,7 @@ impl Lanes {
 
     /// Queues a record that was read, behind those of its lane.
     pub(super) fn push(&mut self, slot: Slot, record: Record) {
-        let kind = match (self.ordering, &record.key) {
-            (Ordering::Partition, _) => Kind::Partition,
-            (Ordering::Key, Some(key)) => Kind::Key(key.clone()),
-            (Ordering::Key, None) | (Ordering::None, _) => Kind::Record(record.offset),
-        };
+        let kind = Kind::of(self.ordering, record.key.as_ref(), record.offset);
         let lane = Lane { slot, kind };
         self.loads.entry(slot).or_default().add(&record);
         let queue = self.lanes.entry(lane.clone()).or_default();

@@ -10,6 +10,7 @@
 mod handling;
 mod intake;
 mod letting_go;
+mod parking;
 #[cfg(test)]
 mod tests;
 
@@ -24,6 +25,8 @@ use futures_util::{
     stream::{FuturesUnordered, StreamExt},
 };
 use tokio::{sync::watch, time::Instant};
+
+use parking::{Parking, ParkingDone};
 
 use super::{
     Counters,
@@ -84,6 +87,7 @@ enum Done {
     Cancelled { slot: Slot, count: usize },
     Committed { offsets: Vec<(Slot, Committed)>, result: Result<(), CommitError> },
     Released(Vec<Slot>),
+    Parking(ParkingDone),
 }
 
 /// Partitions on their way out.
@@ -107,6 +111,7 @@ pub(super) struct Engine {
     deferred: BTreeMap<(Instant, u64), Lane>,
     next_deferred: u64,
     releases: Vec<Release>,
+    parking: Parking,
     committing: bool,
     commit_due: Option<Instant>,
     status_due: Option<Instant>,
@@ -140,6 +145,7 @@ impl Engine {
             deferred: BTreeMap::new(),
             next_deferred: 0,
             releases: Vec::new(),
+            parking: Parking::default(),
             committing: false,
             commit_due: None,
             status_due: None,
@@ -158,6 +164,7 @@ impl Engine {
         let first = wishes.borrow_and_update().clone();
         self.wish(first).await;
         loop {
+            self.give_parked_back();
             self.start_runs();
             self.regulate().await;
             self.let_go().await;
@@ -278,6 +285,7 @@ impl Engine {
         }
         self.slots.insert(partition.name.clone(), slot);
         self.partitions.insert(slot, partition);
+        self.learn_what_is_parked(slot);
     }
 
     async fn done(&mut self, done: Done) {
@@ -291,6 +299,7 @@ impl Engine {
             }
             Done::Cancelled { slot, count } => self.land(slot, count),
             Done::Committed { offsets, result } => self.committed(offsets, result),
+            Done::Parking(done) => self.parking_done(done),
             Done::Released(slots) => slots.into_iter().for_each(|slot| self.forget(slot)),
         }
         self.show();
@@ -307,7 +316,8 @@ impl Engine {
             .map(|release| release.deadline)
             .min()
             .filter(|at| *at > Instant::now());
-        [committing, deferred, releases, self.full_until, self.status_due]
+        let parking = self.parking.wake().filter(|_| !self.wish.paused);
+        [committing, deferred, releases, parking, self.full_until, self.status_due]
             .into_iter()
             .flatten()
             .min()
@@ -336,7 +346,9 @@ impl Engine {
         let mut partitions: Vec<_> = self
             .partitions
             .iter()
-            .map(|(slot, partition)| partition.status(self.lanes.load(*slot)))
+            .map(|(slot, partition)| {
+                partition.status(self.lanes.load(*slot), self.parking.size(*slot))
+            })
             .collect();
         partitions.sort_by(|a, b| a.partition.cmp(&b.partition));
         let state = match () {

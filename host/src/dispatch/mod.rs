@@ -1,19 +1,22 @@
 //! One group's life in this process: member events become lanes, lanes become runs for the handler, outcomes become
 //! output, dead letters and commits.
 //!
-//! [`Group`] is all that others see. Within, `lanes`, `offsets` and `retry` are plain data structures that decide,
-//! `member` is the loop that acts, `partition` is what it knows of one partition, and `output` writes. Nothing here
+//! [`Group`] is all that others see. Within, `lanes`, `offsets`, `retry` and `parked` are plain data structures that
+//! decide, `member` is the loop that acts, `partition` is what it knows of one partition, `output` writes, and
+//! `give_back` handles what was parked. Nothing here
 //! knows which broker or what kind of plugin it works with.
 //!
 //! Invariants: records of one lane are handled one at a time and in offset order, retries included; a committed offset never
-//! passes a record that is neither handled, dead-lettered nor dropped by policy; a revoked partition is neither
+//! passes a record that is neither handled, dead-lettered, parked nor dropped by policy; a revoked partition is neither
 //! handled nor committed once its release was acknowledged.
 
+mod give_back;
 mod group;
 mod lanes;
 mod member;
 mod offsets;
 mod output;
+mod parked;
 mod partition;
 mod retry;
 mod status;
@@ -38,6 +41,7 @@ struct Counters {
     handled: Counter,
     retried: Counter,
     dead_lettered: Counter,
+    parked: Counter,
     dropped: Counter,
 }
 

@@ -1,22 +1,21 @@
-//! Writes what handlers emit, and the records they could not handle.
+//! Writes what handlers emit and, in `letters`, the records they could not handle.
 //!
 //! Trouble with the broker is not the record's fault: such a write is tried again until it works, while its lane
 //! waits. An output that the broker or a key selector refuses is the record's fault, and fails it.
 
-use std::{
-    collections::HashMap,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+mod letters;
 
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+pub(super) use letters::DeadLetter;
 use tokio::sync::Mutex;
 
 use crate::{
-    broker::{Acknowledgement, Broker, BrokerError, EnsuredTopic, ProduceError, TopicSpec},
+    broker::{Acknowledgement, Broker, ProduceError},
     config,
-    handler::{Delivery, Generation, Outcome, RunReport, SelectError},
+    handler::{Outcome, RunReport, SelectError},
     produce::{Producer, SendError},
-    record::{Header, NewRecord},
+    record::NewRecord,
 };
 
 /// The wait after a write that failed for the broker's reasons; doubled up to [`LONGEST_WAIT`].
@@ -28,16 +27,8 @@ pub(super) struct Output {
     broker: Arc<dyn Broker>,
     producer: Producer,
     group: Arc<config::Group>,
-    /// Dead-letter topics that are known to exist, and how many partitions they have.
+    /// Topics of letters that are known to exist, and how many partitions they have.
     ensured: Mutex<HashMap<Arc<str>, u32>>,
-}
-
-/// A record that was given up on, and why.
-#[derive(Debug)]
-pub(super) struct DeadLetter {
-    pub(super) delivery: Delivery,
-    pub(super) handler: Generation,
-    pub(super) reason: String,
 }
 
 impl Output {
@@ -73,76 +64,6 @@ impl Output {
             }
         }
         report
-    }
-
-    /// Writes a dead letter and waits until it is durable, however long that takes.
-    pub(super) async fn dead_letter(&self, letter: &DeadLetter) {
-        let topic = self.dead_letter_topic(&letter.delivery.record.topic);
-        let mut wait = FIRST_WAIT;
-        loop {
-            let result = match self.ensure(&topic, &letter.delivery.record.topic).await {
-                Ok(partitions) => {
-                    let record = self.letter(letter, &topic, partitions);
-                    self.broker.produce(record).await.map_err(|error| error.to_string())
-                }
-                Err(error) => Err(error.to_string()),
-            };
-            let Err(reason) = result else { return };
-            tracing::warn!(
-                group = %self.group.id, %topic, %reason,
-                "A dead letter could not be written; its lane waits until it can."
-            );
-            pause(&mut wait).await;
-        }
-    }
-
-    fn dead_letter_topic(&self, source: &str) -> Arc<str> {
-        match &self.group.dead_letter_topic {
-            Some(topic) => topic.clone(),
-            None => format!("{source}{}", config::DEAD_LETTERS).into(),
-        }
-    }
-
-    /// Makes a dead-letter topic with as many partitions as its source, where it is missing, and says how many it has.
-    async fn ensure(&self, topic: &Arc<str>, source: &str) -> Result<u32, BrokerError> {
-        let mut ensured = self.ensured.lock().await;
-        if let Some(partitions) = ensured.get(topic) {
-            return Ok(*partitions);
-        }
-        let spec = TopicSpec {
-            name: topic.clone(),
-            partitions: self.broker.partitions(source).await?,
-            replication_factor: None,
-        };
-        let partitions = match self.broker.ensure_topic(&spec).await? {
-            EnsuredTopic::Differs { partitions } => partitions,
-            EnsuredTopic::Created | EnsuredTopic::Existed => spec.partitions,
-        };
-        ensured.insert(topic.clone(), partitions);
-        Ok(partitions)
-    }
-
-    /// The record as it was, on the partition it came from where there is one of that number, with what happened to
-    /// it in headers.
-    fn letter(&self, letter: &DeadLetter, topic: &Arc<str>, partitions: u32) -> NewRecord {
-        let Delivery { record, attempt } = &letter.delivery;
-        let about = [
-            ("keyway.source", format!("{}/{}@{}", record.topic, record.partition, record.offset)),
-            ("keyway.group", self.group.id.to_string()),
-            ("keyway.handler", letter.handler.to_string()),
-            ("keyway.attempts", attempt.to_string()),
-            ("keyway.reason", letter.reason.clone()),
-            ("keyway.rejected-at", humantime::format_rfc3339_millis(SystemTime::now()).to_string()),
-        ];
-        let about = about.map(|(key, value)| Header { key: key.into(), value: Some(value.into()) });
-        NewRecord {
-            topic: topic.clone(),
-            partition: Some(record.partition).filter(|partition| *partition < partitions),
-            timestamp: None,
-            key: record.key.clone(),
-            value: record.value.clone(),
-            headers: record.headers.iter().cloned().chain(about).collect(),
-        }
     }
 
     async fn send(&self, record: &NewRecord) -> Result<Acknowledgement, SendError> {

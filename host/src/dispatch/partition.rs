@@ -171,7 +171,8 @@ impl Partition {
             && self.offsets.is_roomy()
     }
 
-    pub(super) fn status(&self, load: Load) -> PartitionStatus {
+    /// What is shown of it; `parked` is how many of its lanes are parked, and how many records in them.
+    pub(super) fn status(&self, load: Load, parked: (usize, usize)) -> PartitionStatus {
         PartitionStatus {
             partition: self.name.clone(),
             in_flight: self.in_flight,
@@ -180,6 +181,8 @@ impl Partition {
             generation: self.generations.last().map(|(generation, _)| generation.clone()),
             first_offsets: self.generations.clone(),
             stopped: self.stopped.clone(),
+            parked_lanes: parked.0,
+            parked_records: parked.1,
         }
     }
 }

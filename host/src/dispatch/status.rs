@@ -17,6 +17,8 @@ pub struct GroupStatus {
     pub dropped: u64,
     /// Records written to the dead-letter topic, since this process started.
     pub dead_lettered: u64,
+    /// Records parked, since this process started.
+    pub parked: u64,
     /// Records handled, since this process started.
     pub handled: u64,
     /// Attempts that failed and were put off, since this process started.
@@ -69,4 +71,8 @@ pub struct PartitionStatus {
     pub first_offsets: Vec<(Generation, u64)>,
     /// Set when the partition stands still by the policy `stop`, with the cause and the offset in words.
     pub stopped: Option<String>,
+    /// Lanes that are parked.
+    pub parked_lanes: usize,
+    /// Records in them.
+    pub parked_records: usize,
 }

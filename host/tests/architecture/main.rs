@@ -20,6 +20,7 @@ const IMPORTS: &[Imports] = &[
     Imports { part: "config", may_import: &[] },
     Imports { part: "record", may_import: &[] },
     Imports { part: "handler", may_import: &["record"] },
+    Imports { part: "letter", may_import: &["record"] },
     // The port, and its two implementations, which know the port and not each other.
     Imports { part: "broker", may_import: &["config", "record"] },
     Imports { part: "broker::embedded", may_import: &["broker", "config", "record"] },
@@ -27,7 +28,10 @@ const IMPORTS: &[Imports] = &[
     // What records pass through. `dispatch`, `plugin` and `http` do not know each other: `app` joins them.
     Imports { part: "produce", may_import: &["broker", "handler", "record"] },
     Imports { part: "plugin", may_import: &["config", "handler", "record"] },
-    Imports { part: "dispatch", may_import: &["broker", "config", "handler", "produce", "record"] },
+    Imports {
+        part: "dispatch",
+        may_import: &["broker", "config", "handler", "letter", "produce", "record"],
+    },
     Imports { part: "http", may_import: &["broker", "config", "handler", "produce", "record"] },
     // What shows it: of the parts that do the work, only the plain data that they show of themselves, and of the data
     // port the server, which serves anything.
@@ -45,6 +49,7 @@ const IMPORTS: &[Imports] = &[
             "http::Drained",
             "http::Server",
             "http::ServerLimits",
+            "letter",
             "plugin::GenerationStatus",
             "plugin::PluginStatus",
             "plugin::Role",

@@ -30,7 +30,12 @@ pub(crate) trait Fixture: Send + Sync {
 
     /// Makes a topic that no other case uses, ready to be written to.
     async fn create_topic(&self, name: &str, partitions: u32) {
-        let spec = TopicSpec { name: name.into(), partitions, replication_factor: Some(1) };
+        let spec = TopicSpec {
+            name: name.into(),
+            partitions,
+            replication_factor: Some(1),
+            keep_forever: false,
+        };
         self.broker().ensure_topic(&spec).await.unwrap();
     }
 

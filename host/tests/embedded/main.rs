@@ -42,7 +42,12 @@ async fn close(broker: Embedded) {
 
 async fn create(broker: &Embedded, topic: &str, partitions: u32) -> Arc<str> {
     let name: Arc<str> = topic.into();
-    let spec = TopicSpec { name: name.clone(), partitions, replication_factor: Some(1) };
+    let spec = TopicSpec {
+        name: name.clone(),
+        partitions,
+        replication_factor: Some(1),
+        keep_forever: false,
+    };
     broker.ensure_topic(&spec).await.unwrap();
     name
 }

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use keyway::{
     broker::{
-        Broker, Committed, MemberEvent, MemberSpec, OffsetCommit, PartitionOffsets,
+        Broker, Committed, MemberEvent, MemberSpec, OffsetCommit, PartitionOffsets, TopicSpec,
         embedded::{Bounds, Embedded},
     },
     config::{Retention, Start},
@@ -53,6 +53,32 @@ async fn a_partition_that_has_outgrown_its_bytes_loses_its_oldest_records() {
     assert_eq!((kept[0].offset, end, kept.len() as u64), (beginning, 3_000, end - beginning));
     assert!(kept.len() > 100, "no more than must: {}", kept.len());
     assert_eq!(offsets(&broker, &small).await, PartitionOffsets { beginning: 0, end: 10 });
+    close(broker).await;
+}
+
+#[tokio::test]
+async fn a_topic_that_is_kept_loses_nothing_even_after_the_log_was_opened_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let broker = Embedded::open(directory.path(), by_bytes(10_000)).unwrap();
+    let spec = TopicSpec {
+        name: "kept".into(),
+        partitions: 1,
+        replication_factor: None,
+        keep_forever: true,
+    };
+    broker.ensure_topic(&spec).await.unwrap();
+    let kept = TopicPartition::new("kept", 0);
+    fill(&broker, &kept, 0..1_500).await;
+    close(broker).await;
+    let broker = Embedded::open(directory.path(), by_bytes(10_000)).unwrap();
+    let other = TopicPartition::new(create(&broker, "other", 1).await, 0);
+    fill(&broker, &kept, 1_500..3_000).await;
+    fill(&broker, &other, 0..3_000).await;
+    eventually("records of the other topic go", || async {
+        offsets(&broker, &other).await.beginning > 1_000
+    })
+    .await;
+    assert_eq!(offsets(&broker, &kept).await, PartitionOffsets { beginning: 0, end: 3_000 });
     close(broker).await;
 }
 

@@ -47,7 +47,12 @@ fn unique(prefix: &str) -> Arc<str> {
 
 async fn topic(broker: &Kafka, partitions: u32) -> Arc<str> {
     let name = unique("topic");
-    let spec = TopicSpec { name: name.clone(), partitions, replication_factor: Some(1) };
+    let spec = TopicSpec {
+        name: name.clone(),
+        partitions,
+        replication_factor: Some(1),
+        keep_forever: false,
+    };
     broker.ensure_topic(&spec).await.unwrap();
     name
 }

@@ -6,7 +6,7 @@ use keyway::{
 };
 use rdkafka::{
     ClientConfig,
-    admin::{AdminClient, AdminOptions, NewPartitions},
+    admin::{AdminClient, AdminOptions, NewPartitions, ResourceSpecifier},
     client::DefaultClientContext,
 };
 
@@ -52,7 +52,12 @@ async fn a_partition_that_is_added_while_running_can_be_written_to() {
 async fn a_topic_that_exists_with_other_partitions_is_left_as_it_is() {
     let Some(address) = shared().await else { return };
     let broker = connect(address);
-    let spec = TopicSpec { name: unique("topic"), partitions: 3, replication_factor: Some(1) };
+    let spec = TopicSpec {
+        name: unique("topic"),
+        partitions: 3,
+        replication_factor: Some(1),
+        keep_forever: false,
+    };
     assert_eq!(broker.ensure_topic(&spec).await, Ok(EnsuredTopic::Created));
     assert_eq!(broker.ensure_topic(&spec).await, Ok(EnsuredTopic::Existed));
     let other = TopicSpec { partitions: 5, ..spec };
@@ -63,7 +68,12 @@ async fn a_topic_that_exists_with_other_partitions_is_left_as_it_is() {
 #[tokio::test]
 async fn more_replicas_than_brokers_are_an_error_that_says_so() {
     let Some(address) = shared().await else { return };
-    let spec = TopicSpec { name: unique("topic"), partitions: 1, replication_factor: Some(3) };
+    let spec = TopicSpec {
+        name: unique("topic"),
+        partitions: 1,
+        replication_factor: Some(3),
+        keep_forever: false,
+    };
     let error = connect(address).ensure_topic(&spec).await.unwrap_err();
     assert!(
         matches!(&error, BrokerError::Fatal(reason) if reason.contains("replication")),
@@ -92,4 +102,26 @@ async fn a_look_at_records_begins_at_the_offset_and_ends_at_the_limit_or_the_end
     assert_eq!(broker.records(&beyond, 0, 1).await, unknown);
     let info = broker.topic(&at.topic).await.unwrap();
     assert_eq!((info.partitions[0].beginning, info.partitions[0].end), (0, 10));
+}
+
+#[tokio::test]
+async fn a_topic_that_is_kept_is_made_without_retention() {
+    let Some(address) = shared().await else { return };
+    let spec = TopicSpec {
+        name: unique("topic"),
+        partitions: 1,
+        replication_factor: None,
+        keep_forever: true,
+    };
+    assert_eq!(connect(address).ensure_topic(&spec).await, Ok(EnsuredTopic::Created));
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", address).create().unwrap();
+    let resource = ResourceSpecifier::Topic(&spec.name);
+    let mut found = admin.describe_configs([&resource], &AdminOptions::new()).await.unwrap();
+    let config = found.pop().unwrap().unwrap();
+    for (name, value) in
+        [("retention.ms", "-1"), ("retention.bytes", "-1"), ("cleanup.policy", "delete")]
+    {
+        assert_eq!(config.get(name).unwrap().value.as_deref(), Some(value), "{name}");
+    }
 }

@@ -123,6 +123,7 @@ pub(crate) fn view() -> View {
             ],
             dropped: 1,
             dead_lettered: 2,
+            parked: 4,
             handled: 40,
             retried: 3,
         }],
@@ -145,5 +146,7 @@ fn reading(partition: u32) -> PartitionStatus {
         generation: begun.then(print),
         first_offsets: if begun { vec![(print(), 17)] } else { Vec::new() },
         stopped: None,
+        parked_lanes: usize::from(begun),
+        parked_records: 3 * usize::from(begun),
     }
 }

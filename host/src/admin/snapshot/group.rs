@@ -115,6 +115,18 @@ pub struct GroupPartition {
     pub generation: Option<String>,
     /// Why it stands still by the policy `stop`.
     pub stopped: Option<String>,
+    /// What is parked of it; `null` when no member of this process reads it.
+    #[serde(default)] // not in the answers of older gateways
+    pub parked: Option<Parked>,
+}
+
+/// What is parked of a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Parked {
+    /// Lanes.
+    pub lanes: usize,
+    /// Records in them.
+    pub records: usize,
 }
 
 /// What this process did for a group since it started.
@@ -128,6 +140,9 @@ pub struct ThisProcess {
     pub retried: u64,
     /// Records written to the dead-letter topic.
     pub dead_lettered: u64,
+    /// Records parked.
+    #[serde(default)] // not in the answers of older gateways
+    pub parked: u64,
     /// Records dropped by policy.
     pub dropped: u64,
 }
@@ -163,6 +178,7 @@ pub fn group(info: &GroupInfo, topics: &[TopicInfo], view: &View, process: &str)
             handled: status.handled,
             retried: status.retried,
             dead_lettered: status.dead_lettered,
+            parked: status.parked,
             dropped: status.dropped,
         }),
     }
@@ -382,6 +398,7 @@ fn empty_row(partition: &record::TopicPartition) -> GroupPartition {
         waiting: None,
         generation: None,
         stopped: None,
+        parked: None,
     }
 }
 
@@ -390,6 +407,7 @@ fn add_status(row: &mut GroupPartition, status: &PartitionStatus) {
     row.waiting = Some(status.waiting);
     row.generation = status.generation.as_ref().map(|generation| generation.short());
     row.stopped = status.stopped.clone();
+    row.parked = Some(Parked { lanes: status.parked_lanes, records: status.parked_records });
     // The broker was asked a moment before or after; an offset that this process has committed is not taken back.
     row.committed_offset = row.committed_offset.max(status.committed);
 }

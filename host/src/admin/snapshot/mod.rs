@@ -17,7 +17,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 pub use group::{
-    Group, GroupPartition, Member, MemberState, ThisProcess, TopicPartition, group, topics_of,
+    Group, GroupPartition, Member, MemberState, Parked, ThisProcess, TopicPartition, group,
+    topics_of,
 };
 pub use idle::Idle;
 pub use plugin::{FirstOffset, Generation, Plugin, plugins};

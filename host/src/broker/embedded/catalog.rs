@@ -27,6 +27,8 @@ pub(super) struct Catalog(RwLock<BTreeMap<Arc<str>, Arc<Topic>>>);
 pub(super) struct Topic {
     pub(super) name: Arc<str>,
     pub(super) partitions: Vec<Arc<Partition>>,
+    /// Whether retention leaves its records alone.
+    pub(super) is_kept: bool,
     next: AtomicU32,
 }
 
@@ -79,8 +81,8 @@ impl Catalog {
 }
 
 impl Topic {
-    pub(super) fn new(name: Arc<str>, partitions: Vec<Arc<Partition>>) -> Self {
-        Self { name, partitions, next: AtomicU32::new(0) }
+    pub(super) fn new(name: Arc<str>, partitions: Vec<Arc<Partition>>, is_kept: bool) -> Self {
+        Self { name, partitions, is_kept, next: AtomicU32::new(0) }
     }
 
     /// How many partitions it has.

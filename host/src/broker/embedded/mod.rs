@@ -234,8 +234,8 @@ impl Broker for Embedded {
             return Err(BrokerError::Fatal(reason));
         }
         let (answer, answered) = oneshot::channel();
-        let (name, partitions) = (spec.name.clone(), spec.partitions);
-        let request = Request::EnsureTopic { name, partitions, answer };
+        let TopicSpec { name, partitions, keep_forever, .. } = spec.clone();
+        let request = Request::EnsureTopic { name, partitions, keep_forever, answer };
         self.shared.queue.push(request).map_err(|Refused(_, error)| error)?;
         let closed = |_| BrokerError::Unavailable("the broker is closed".into());
         let ensured = answered.await.map_err(closed)??;

@@ -36,7 +36,12 @@ pub(super) enum Request {
         answer: Answer<Vec<Option<Committed>>>,
     },
     /// Create a topic where it is missing.
-    EnsureTopic { name: Arc<str>, partitions: u32, answer: Answer<EnsuredTopic> },
+    EnsureTopic {
+        name: Arc<str>,
+        partitions: u32,
+        keep_forever: bool,
+        answer: Answer<EnsuredTopic>,
+    },
 }
 
 /// Where the answer to a request goes.

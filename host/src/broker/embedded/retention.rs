@@ -1,7 +1,8 @@
 //! Lets old records go, in small steps between batches.
 //!
 //! A record's age counts from when it was written here, not from its timestamp: one that comes with an old timestamp
-//! is not gone before anyone has read it. Where records go that a group has not read, that is said once.
+//! is not gone before anyone has read it. Where records go that a group has not read, that is said once. Topics that were
+//! made to be kept are left alone.
 
 use std::{
     collections::HashSet,
@@ -71,7 +72,7 @@ impl Trimmer {
         }
         self.next_look = Some(now + self.between_looks);
         let mut removed = 0;
-        for topic in catalog.topics() {
+        for topic in catalog.topics().iter().filter(|topic| !topic.is_kept) {
             for partition in &topic.partitions {
                 removed += self.trim(connection, partition)?;
             }

@@ -18,7 +18,7 @@ const VERSION: i64 = 1;
 /// Records are in one table by `position`, which is partition and offset in one number. A table with an integer key
 /// rather than `WITHOUT ROWID`: large bodies then stay out of the inner pages of the tree. `partitions.ending` says
 /// more than the last record does: it keeps offsets from restarting when retention has emptied a partition, and
-/// shows when records are missing that should be there.
+/// shows when records are missing that should be there. `kept` names the topics that retention leaves alone.
 const TABLES: &str = "
     CREATE TABLE topics (
         id INTEGER PRIMARY KEY,
@@ -49,6 +49,7 @@ const TABLES: &str = "
         checksum INTEGER NOT NULL,
         PRIMARY KEY (consumer_group, partition)
     ) STRICT, WITHOUT ROWID;
+    CREATE TABLE kept (topic INTEGER PRIMARY KEY) STRICT;
     CREATE TABLE probe (id INTEGER PRIMARY KEY, room BLOB NOT NULL) STRICT;
 ";
 
@@ -135,6 +136,10 @@ fn set_up(connection: &mut Connection, is_new: bool, pages: Option<u32>) -> Resu
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
         transaction.pragma_update(None, "user_version", VERSION)?;
         transaction.commit()?;
+    } else {
+        // A file from before there were topics to keep.
+        connection
+            .execute_batch("CREATE TABLE IF NOT EXISTS kept (topic INTEGER PRIMARY KEY) STRICT")?;
     }
     check(connection)
 }
@@ -142,7 +147,7 @@ fn set_up(connection: &mut Connection, is_new: bool, pages: Option<u32>) -> Resu
 /// Checks the pages of the small tables: a row that is gone from them would not be missed otherwise. Records are
 /// checked when they are read.
 fn check(connection: &Connection) -> Result<(), StoreError> {
-    for table in ["topics", "partitions", "commits"] {
+    for table in ["topics", "partitions", "kept", "commits"] {
         let found: String =
             connection.query_row(&format!("PRAGMA quick_check({table})"), [], |row| row.get(0))?;
         if found != "ok" {

@@ -36,8 +36,11 @@ pub(super) fn checksum(parts: &[&[u8]]) -> u32 {
     hasher.finalize()
 }
 
-fn topic_checksum(id: i64, name: &str, partitions: u32) -> u32 {
-    checksum(&[&id.to_le_bytes(), name.as_bytes(), &partitions.to_le_bytes()])
+/// That a topic is kept is in its checksum: a row that is gone from `kept` must not give its records to retention.
+fn topic_checksum(id: i64, name: &str, partitions: u32, is_kept: bool) -> u32 {
+    let (id, partitions) = (id.to_le_bytes(), partitions.to_le_bytes());
+    let parts: [&[u8]; 4] = [&id, name.as_bytes(), &partitions, b"kept"];
+    checksum(if is_kept { &parts } else { &parts[..3] })
 }
 
 fn partition_checksum(id: u32, topic: i64, number: u32, extent: &Extent) -> u32 {
@@ -53,14 +56,15 @@ pub(super) fn damaged(what: impl Into<String>) -> StoreError {
 
 /// Every topic there is. Both ends of every partition are compared with its records.
 pub(super) fn topics(connection: &Connection) -> Result<Vec<Topic>, StoreError> {
-    let mut statement =
-        connection.prepare("SELECT id, name, partitions, checksum FROM topics ORDER BY id")?;
+    let mut statement = connection.prepare(
+        "SELECT id, name, partitions, checksum, id IN (SELECT topic FROM kept) FROM topics ORDER BY id",
+    )?;
     let mut rows = statement.query([])?;
     let mut topics = Vec::new();
     while let Some(row) = rows.next()? {
         let (id, name): (i64, Arc<str>) = (row.get(0)?, row.get(1)?);
-        let count = row.get(2)?;
-        if row.get::<_, u32>(3)? != topic_checksum(id, &name, count) {
+        let (count, is_kept) = (row.get(2)?, row.get(4)?);
+        if row.get::<_, u32>(3)? != topic_checksum(id, &name, count, is_kept) {
             return Err(damaged(format!("the row of topic {name:?} fails its checksum")));
         }
         let partitions = partitions(connection, id, &name)?;
@@ -70,7 +74,7 @@ pub(super) fn topics(connection: &Connection) -> Result<Vec<Topic>, StoreError> 
                 partitions.len()
             )));
         }
-        topics.push(Topic::new(name, partitions));
+        topics.push(Topic::new(name, partitions, is_kept));
     }
     let expected: usize = topics.iter().map(|topic| topic.partitions.len()).sum();
     let found: usize =
@@ -140,11 +144,13 @@ fn check_ends(
     Ok(first.map_or(0, |(_, written)| written))
 }
 
-/// Creates a topic that is not there; `None`: there is no room for so many partitions.
+/// Creates a topic that is not there; `None`: there is no room for so many partitions. One that is kept is left alone
+/// by retention.
 pub(super) fn create_topic(
     connection: &Connection,
     name: &Arc<str>,
     count: u32,
+    is_kept: bool,
 ) -> Result<Option<Topic>, StoreError> {
     let used: u32 =
         connection
@@ -157,8 +163,11 @@ pub(super) fn create_topic(
             .query_row("SELECT coalesce(max(id) + 1, 1) FROM topics", [], |row| row.get(0))?;
     connection.execute(
         "INSERT INTO topics (id, name, partitions, checksum) VALUES (?1, ?2, ?3, ?4)",
-        params![id, name, count, topic_checksum(id, name, count)],
+        params![id, name, count, topic_checksum(id, name, count, is_kept)],
     )?;
+    if is_kept {
+        connection.execute("INSERT INTO kept (topic) VALUES (?1)", [id])?;
+    }
     let mut insert = connection.prepare_cached(
         "INSERT INTO partitions (id, topic, number, beginning, ending, bytes, checksum)
          VALUES (?1, ?2, ?3, 0, 0, 0, ?4)",
@@ -176,7 +185,7 @@ pub(super) fn create_topic(
         let name = TopicPartition::new(name.clone(), number);
         partitions.push(Arc::new(Partition::new(partition, id, name, empty)));
     }
-    Ok(Some(Topic::new(name.clone(), partitions)))
+    Ok(Some(Topic::new(name.clone(), partitions, is_kept)))
 }
 
 /// Writes one record at `offset`; `body` is room to encode it in. Tells how many bytes it takes.

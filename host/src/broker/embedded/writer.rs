@@ -182,12 +182,12 @@ impl Writer {
                         commits::keep(&transaction, group, partition, committed)?;
                     }
                 }
-                Request::EnsureTopic { name, partitions, .. } => {
+                Request::EnsureTopic { name, partitions, keep_forever, .. } => {
                     let is_new =
                         self.catalog.topic(name).is_none() && !written.topics.contains_key(name);
-                    if is_new
-                        && let Some(topic) = store::create_topic(&transaction, name, *partitions)?
-                    {
+                    let create =
+                        || store::create_topic(&transaction, name, *partitions, *keep_forever);
+                    if is_new && let Some(topic) = create()? {
                         written.topics.insert(name.clone(), topic);
                     }
                 }
@@ -240,7 +240,7 @@ impl Writer {
                         .collect();
                     answer.send(committed).ok();
                 }
-                Request::EnsureTopic { name, partitions, answer } => {
+                Request::EnsureTopic { name, partitions, answer, .. } => {
                     let is_new = created.iter().position(|created| *created == name);
                     let found = match (is_new, self.catalog.topic(&name)) {
                         (Some(index), _) => {

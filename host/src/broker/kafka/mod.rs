@@ -156,7 +156,13 @@ impl Kafka {
             self.settings.observer(&self.process).create().map_err(error::client)?;
         // -1 is the broker's `default.replication.factor` (KIP-464).
         let replication = TopicReplication::Fixed(spec.replication_factor.map_or(-1, i32::from));
-        let topic = NewTopic::new(&spec.name, spec.partitions as i32, replication);
+        let mut topic = NewTopic::new(&spec.name, spec.partitions as i32, replication);
+        if spec.keep_forever {
+            topic = topic
+                .set("cleanup.policy", "delete") // the cluster's default may be to compact
+                .set("retention.ms", "-1")
+                .set("retention.bytes", "-1");
+        }
         let options =
             AdminOptions::new().request_timeout(Some(PATIENCE)).operation_timeout(Some(PATIENCE));
         let results = client.create_topics([&topic], &options).await;

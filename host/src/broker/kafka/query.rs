@@ -31,6 +31,8 @@ use crate::{
 
 /// How long one question may take.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+/// Bytes that one look at records returns, about.
+const LOOK_BYTES: usize = 8 << 20;
 
 /// Both ends of every partition of these topics, in the order given.
 pub(super) fn offsets(
@@ -83,7 +85,8 @@ fn offset_of(list: &TopicPartitionList, at: &TopicPartition) -> Result<u64, Brok
     }
 }
 
-/// Records of one partition from `offset` on, up to `limit` or the end that it has now.
+/// Records of one partition from `offset` on, up to `limit` or the end that it has now; fewer where they are large. None
+/// means that there is none: where Kafka only takes too long, that is an error.
 pub(super) fn records(
     config: ClientConfig,
     client: &Observing,
@@ -105,11 +108,19 @@ pub(super) fn records(
         .and_then(|()| reader.assign(&list))
         .map_err(|error| failed(&what, &error))?;
     let deadline = Instant::now() + PATIENCE;
-    let mut records = Vec::new();
-    while records.len() < limit && Instant::now() < deadline {
+    let (mut records, mut bytes) = (Vec::new(), 0);
+    while records.len() < limit && bytes < LOOK_BYTES {
+        if Instant::now() >= deadline {
+            if records.is_empty() {
+                let reason = format!("{what}: none came for {} s", PATIENCE.as_secs());
+                return Err(BrokerError::Unavailable(reason));
+            }
+            break;
+        }
         match reader.poll(Duration::from_millis(100)) {
             Some(Ok(message)) => {
                 let record = record::owned(&at.topic, &message);
+                bytes += record.size();
                 let last = record.offset + 1 >= high as u64;
                 records.push(record);
                 if last {

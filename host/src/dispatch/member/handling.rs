@@ -13,7 +13,6 @@ use crate::{
         retry::{self, Verdict},
     },
     handler::{Delivery, RunReport},
-    record::Record,
 };
 
 impl Engine {
@@ -28,6 +27,7 @@ impl Engine {
     }
 
     fn start(&mut self, run: Run) {
+        let Some(run) = self.unless_parked(run) else { return };
         let partition =
             self.partitions.get_mut(&run.lane.slot).expect("lanes go with their partition");
         partition.in_flight += run.deliveries.len();
@@ -78,7 +78,9 @@ impl Engine {
                 self.defer(lane, delivery, after, &reason)
             }
             Some((delivery, Verdict::GiveUp { reason })) => {
-                self.give_up_on(lane, DeadLetter { delivery, handler: generation, reason }).await;
+                let Delivery { record, attempt: attempts } = delivery;
+                let letter = DeadLetter { record, attempts, handler: generation, reason };
+                self.give_up_on(lane, letter).await;
             }
         }
     }
@@ -101,7 +103,7 @@ impl Engine {
     /// Lets a lane wait for its record's next attempt. It stays taken, so nothing overtakes.
     fn defer(&mut self, lane: Lane, mut delivery: Delivery, after: Duration, reason: &str) {
         tracing::debug!(
-            group = %self.shared.group.id, record = %place(&delivery.record), attempt = delivery.attempt,
+            group = %self.shared.group.id, record = %delivery.record.place(), attempt = delivery.attempt,
             after = ?after, reason, "An attempt failed; the record will be tried again."
         );
         self.shared.counters.retried.add(1);
@@ -114,12 +116,16 @@ impl Engine {
     /// Does with a record what the group's `on-reject` says.
     async fn give_up_on(&mut self, lane: Lane, letter: DeadLetter) {
         let group = &self.shared.group.id;
-        let record = place(&letter.delivery.record);
-        let (attempts, offset) = (letter.delivery.attempt, letter.delivery.record.offset);
+        let record = letter.record.place();
+        let (attempts, offset) = (letter.attempts, letter.record.offset);
         match self.shared.group.on_reject {
             OnReject::DeadLetter => {
                 tracing::warn!(%group, %record, attempts, reason = letter.reason, "A record was given up on and goes to the dead letters.");
                 self.write_dead_letter(lane, letter);
+            }
+            OnReject::Park => {
+                tracing::warn!(%group, %record, attempts, reason = letter.reason, "A record was given up on and is parked, with all that come behind it in its lane.");
+                self.park(lane, vec![letter]);
             }
             OnReject::Drop => {
                 tracing::warn!(%group, %record, attempts, reason = letter.reason, "A record was given up on and dropped.");
@@ -150,7 +156,7 @@ impl Engine {
         self.work.push(Box::pin(async move {
             tokio::select! {
                 () = shared.output.dead_letter(&letter) => {
-                    Done::DeadLettered { lane, offset: letter.delivery.record.offset }
+                    Done::DeadLettered { lane, offset: letter.record.offset }
                 }
                 () = cancel.cancelled() => Done::Cancelled { slot: lane.slot, count: 1 },
             }
@@ -165,9 +171,4 @@ impl Engine {
             self.commands.pause(vec![partition.name.clone()]).await;
         }
     }
-}
-
-/// TOPIC/PARTITION@OFFSET.
-fn place(record: &Record) -> String {
-    format!("{}/{}@{}", record.topic, record.partition, record.offset)
 }

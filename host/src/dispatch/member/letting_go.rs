@@ -28,6 +28,7 @@ impl Engine {
             if let Some(partition) = self.partitions.get_mut(slot) {
                 partition.leaving = true;
             }
+            self.parking.stop(*slot);
         }
         self.releases.push(Release { slots, deadline });
     }
@@ -83,6 +84,7 @@ impl Engine {
     /// Forgets a partition, with all that waits and all that is in flight.
     pub(super) fn forget(&mut self, slot: Slot) {
         self.lanes.forget(slot);
+        self.parking.forget(slot);
         self.deferred.retain(|_, lane| lane.slot != slot);
         if let Some(partition) = self.partitions.remove(&slot) {
             partition.cancel.cancel();

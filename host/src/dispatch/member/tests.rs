@@ -1,6 +1,7 @@
 //! The member's loop against a scripted driver, a scripted handler and a broker that remembers.
 
 mod offset_map;
+mod parking;
 
 use std::{
     sync::{Arc, Mutex},
@@ -20,7 +21,7 @@ use crate::{
     broker::{
         Acknowledgement, Assigned, Broker, BrokerError, Command, CommitError, Committed,
         EnsuredTopic, GroupInfo, Health, Member, MemberDriver, MemberEvent, MemberSpec,
-        OffsetCommit, ProduceError, Produced, TopicInfo, TopicSpec,
+        OffsetCommit, PartitionOffsets, ProduceError, Produced, TopicInfo, TopicSpec,
     },
     config::{Allow, Group, Isolation, Limits, OnReject, Ordering, PluginUse, Retry, Start},
     dispatch::{
@@ -73,6 +74,22 @@ struct Memory {
     produced: Mutex<Vec<NewRecord>>,
     /// The next so many records are not taken.
     trouble: Mutex<u32>,
+    /// The next so many looks at a topic fail.
+    blind: Mutex<u32>,
+}
+
+impl Memory {
+    /// What was written to a topic, with offsets that have gaps where other topics were written to.
+    fn kept(&self, topic: &str) -> Vec<Record> {
+        let produced = self.produced.lock().unwrap();
+        let kept = produced.iter().zip(0..).filter(|(record, _)| *record.topic == *topic);
+        kept.map(|(record, offset)| {
+            let NewRecord { topic, partition, timestamp, key, value, headers } = record.clone();
+            let partition = partition.unwrap_or(0);
+            Record { topic, partition, offset, timestamp, key, value, headers }
+        })
+        .collect()
+    }
 }
 
 #[async_trait]
@@ -109,17 +126,29 @@ impl Broker for Memory {
         unreachable!("a member asks for no topics")
     }
 
-    async fn topic(&self, _name: &str) -> Result<TopicInfo, BrokerError> {
-        unreachable!("a member asks for no topic")
+    async fn topic(&self, name: &str) -> Result<TopicInfo, BrokerError> {
+        let mut blind = self.blind.lock().unwrap();
+        if *blind > 0 {
+            *blind -= 1;
+            return Err(BrokerError::Unavailable("down".into()));
+        }
+        match self.kept(name).last() {
+            None => Err(BrokerError::UnknownTopic(name.into())),
+            Some(last) => {
+                let offsets = PartitionOffsets { beginning: 0, end: last.offset + 1 };
+                Ok(TopicInfo { name: name.into(), partitions: vec![offsets; 3] })
+            }
+        }
     }
 
     async fn records(
         &self,
-        _at: &TopicPartition,
-        _offset: u64,
-        _limit: usize,
+        at: &TopicPartition,
+        offset: u64,
+        limit: usize,
     ) -> Result<Vec<Record>, BrokerError> {
-        unreachable!("a member looks at no records")
+        let wanted = |record: &Record| record.partition == at.partition && record.offset >= offset;
+        Ok(self.kept(&at.topic).into_iter().filter(wanted).take(limit).collect())
     }
 
     fn join(&self, _spec: MemberSpec) -> Result<Member, BrokerError> {

@@ -17,7 +17,12 @@ use crate::{
 
 pub(crate) async fn a_topic_is_created_once_and_then_left_as_it_is(fixture: &dyn Fixture) {
     let (broker, other) = (fixture.broker(), fixture.other());
-    let spec = TopicSpec { name: unique("topic"), partitions: 3, replication_factor: Some(1) };
+    let spec = TopicSpec {
+        name: unique("topic"),
+        partitions: 3,
+        replication_factor: Some(1),
+        keep_forever: false,
+    };
     assert_eq!(broker.ensure_topic(&spec).await, Ok(EnsuredTopic::Created));
     assert_eq!(broker.partitions(&spec.name).await, Ok(3));
     assert_eq!(other.ensure_topic(&spec).await, Ok(EnsuredTopic::Existed));

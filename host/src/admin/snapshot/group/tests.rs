@@ -32,6 +32,7 @@ fn a_group_has_the_shape_that_the_interface_promises() {
             "topic": "my-topic", "partition": 0, "member": "m-0", "end_offset": 42,
             "committed_offset": 40, "lag": 2, "in_flight": 1, "waiting": 1,
             "generation": "0a0a0a0a0a0a", "stopped": null,
+            "parked": {"lanes": 1, "records": 3},
         })
     );
 }

@@ -1,0 +1,369 @@
+//! Parked lanes: what is parked of a partition is read before its first record is handled, records of parked lanes are
+//! parked behind, and lanes that an operator gives back are handled from the topic of parked records.
+//!
+//! What is decided is in [`Parked`]; here is who waits for it. A lane whose records have to wait stays taken in
+//! [`crate::dispatch::lanes`], so nothing of it overtakes, and is given back there when they may go on.
+
+use std::collections::{HashMap, HashSet};
+
+use tokio::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
+
+use super::{COMMIT_INTERVAL, Done, Engine, RUN};
+use crate::{
+    broker::BrokerError,
+    config::OnReject,
+    dispatch::{
+        give_back::{self, GivenBack},
+        lanes::{Lane, Run, Slot},
+        output::DeadLetter,
+        parked::{Parked, Taken, Way},
+    },
+    handler::Delivery,
+    letter::{self, Entry, MarkKind},
+    record::Record,
+};
+
+/// How often the topic is looked at for lanes to give back, while there are any.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// What is parked of one assignment of a partition.
+struct Lot {
+    /// `None` while it is being read from the topic.
+    parked: Option<Parked>,
+    /// Lanes, taken, whose records wait for that, or for the letters of their lane.
+    waiting: HashSet<Lane>,
+    /// The next offset of the topic to look at.
+    next: u64,
+    look_at: Instant,
+    /// The topic is being read.
+    is_reading: bool,
+    /// Lanes whose letters are being handled.
+    handling: usize,
+    /// Ends the wait for another attempt at a letter.
+    stop: CancellationToken,
+}
+
+/// The lots of one member; none where the group parks nothing.
+#[derive(Default)]
+pub(super) struct Parking(HashMap<Slot, Lot>);
+
+/// Something of this that was begun and has ended.
+pub(super) enum ParkingDone {
+    Learned { slot: Slot, parked: Box<Parked>, next: u64 },
+    Parked { lane: Lane, letters: Vec<(u64, u64)> },
+    Looked { slot: Slot, result: Result<Vec<Record>, BrokerError> },
+    Read { slot: Slot, from: u64, reserved: usize, result: Result<Vec<Record>, BrokerError> },
+    GivenBack { lane: Lane, count: usize, given_back: GivenBack },
+}
+
+impl Parking {
+    /// When the engine must look again though nothing happens.
+    pub(super) fn wake(&self) -> Option<Instant> {
+        let looks = self.0.values().filter(|lot| !lot.is_reading && !lot.is_empty());
+        looks.map(|lot| lot.look_at).min()
+    }
+
+    /// How many lanes of a partition are parked, and how many records in them.
+    pub(super) fn size(&self, slot: Slot) -> (usize, usize) {
+        let parked = self.0.get(&slot).and_then(|lot| lot.parked.as_ref());
+        parked.map(Parked::size).unwrap_or_default()
+    }
+
+    /// Begins no more attempts at letters of a partition that goes.
+    pub(super) fn stop(&self, slot: Slot) {
+        if let Some(lot) = self.0.get(&slot) {
+            lot.stop.cancel();
+        }
+    }
+
+    pub(super) fn forget(&mut self, slot: Slot) {
+        self.0.remove(&slot);
+    }
+}
+
+impl Lot {
+    fn is_empty(&self) -> bool {
+        self.parked.as_ref().is_none_or(Parked::is_empty)
+    }
+
+    /// Notes own writes, which need not be looked at.
+    fn wrote(&mut self, letters: &[(u64, u64)]) {
+        for (_, letter) in letters {
+            self.next += u64::from(self.next == *letter);
+        }
+    }
+}
+
+impl Engine {
+    /// Has a partition that became this member's wait until it is known what is parked of it.
+    pub(super) fn learn_what_is_parked(&mut self, slot: Slot) {
+        if self.shared.group.on_reject != OnReject::Park {
+            return;
+        }
+        let lot = Lot {
+            parked: None,
+            waiting: HashSet::new(),
+            next: 0,
+            look_at: Instant::now() + LOOK,
+            is_reading: true,
+            handling: 0,
+            stop: CancellationToken::new(),
+        };
+        self.parking.0.insert(slot, lot);
+        let partition = &self.partitions[&slot];
+        let (source, committed) = (partition.name.clone(), partition.offsets.committable());
+        let shared = self.shared.clone();
+        self.begin(slot, 0, async move {
+            let (parked, next) = shared.output.what_is_parked(&source, committed).await;
+            ParkingDone::Learned { slot, parked: Box::new(parked), next }
+        });
+    }
+
+    /// Does something for a partition until it is cut off.
+    fn begin(
+        &mut self,
+        slot: Slot,
+        count: usize,
+        work: impl Future<Output = ParkingDone> + Send + 'static,
+    ) {
+        let Some(partition) = self.partitions.get_mut(&slot) else { return };
+        partition.in_flight += count;
+        self.in_flight += count;
+        let cancel = partition.cancel.clone();
+        self.work.push(Box::pin(async move {
+            tokio::select! {
+                done = work => Done::Parking(done),
+                () = cancel.cancelled() => Done::Cancelled { slot, count },
+            }
+        }));
+    }
+
+    /// Lets a run pass whose lane is not parked; one whose lane is, is parked behind it or waits.
+    pub(super) fn unless_parked(&mut self, run: Run) -> Option<Run> {
+        let Some(lot) = self.parking.0.get_mut(&run.lane.slot) else { return Some(run) };
+        let Run { lane, mut deliveries } = run;
+        let Some(parked) = &mut lot.parked else {
+            self.lanes.put_back(&lane, deliveries);
+            lot.waiting.insert(lane);
+            return None;
+        };
+        let known: Vec<_> =
+            deliveries.extract_if(.., |delivery| parked.knows(&delivery.record)).collect();
+        let way = parked.way(&lane.kind);
+        match way {
+            _ if deliveries.is_empty() => self.lanes.give_back(&lane),
+            Way::Free => {
+                self.finish_all(&lane, known);
+                return Some(Run { lane, deliveries });
+            }
+            Way::Wait => {
+                self.lanes.put_back(&lane, deliveries);
+                lot.waiting.insert(lane.clone());
+            }
+            Way::Behind(first) => self.park_behind(lane.clone(), deliveries, first),
+        }
+        self.finish_all(&lane, known);
+        None
+    }
+
+    fn finish_all(&mut self, lane: &Lane, deliveries: Vec<Delivery>) {
+        deliveries.iter().for_each(|delivery| self.finish(lane, delivery.record.offset));
+    }
+
+    fn park_behind(&mut self, lane: Lane, deliveries: Vec<Delivery>, first: u64) {
+        let handler = self.shared.handler.generation();
+        let reason = format!("parked behind {}@{first}", self.partitions[&lane.slot].name);
+        let letter = |Delivery { record, .. }| DeadLetter {
+            record,
+            attempts: 0,
+            handler: handler.clone(),
+            reason: reason.clone(),
+        };
+        self.park(lane, deliveries.into_iter().map(letter).collect());
+    }
+
+    /// Parks records of a taken lane, in order.
+    pub(super) fn park(&mut self, lane: Lane, letters: Vec<DeadLetter>) {
+        if let Some(parked) = self.parking.0.get_mut(&lane.slot).and_then(|lot| lot.parked.as_mut())
+        {
+            parked.occupy(&lane.kind);
+        }
+        let shared = self.shared.clone();
+        self.begin(lane.slot, letters.len(), async move {
+            let offsets = shared.output.park(&letters).await;
+            let sources = letters.iter().map(|letter| letter.record.offset);
+            ParkingDone::Parked { lane, letters: sources.zip(offsets).collect() }
+        });
+    }
+
+    pub(super) fn parking_done(&mut self, done: ParkingDone) {
+        match done {
+            ParkingDone::Learned { slot, parked, next } => self.learned(slot, *parked, next),
+            ParkingDone::Parked { lane, letters } => self.parked(lane, letters),
+            ParkingDone::Looked { slot, result } => self.looked(slot, result),
+            ParkingDone::Read { slot, from, reserved, result } => {
+                self.land(slot, reserved);
+                self.read(slot, from, result);
+            }
+            ParkingDone::GivenBack { lane, count, given_back } => {
+                self.land(lane.slot, count);
+                self.given_back(&lane, given_back);
+            }
+        }
+    }
+
+    fn learned(&mut self, slot: Slot, parked: Parked, next: u64) {
+        let Some(lot) = self.parking.0.get_mut(&slot) else { return };
+        let (lanes, records) = parked.size();
+        if lanes > 0 {
+            let partition = &self.partitions[&slot].name;
+            tracing::info!(group = %self.shared.group.id, %partition, lanes, records, "Lanes of a partition are parked.");
+        }
+        lot.parked = Some(parked);
+        lot.next = next;
+        lot.is_reading = false;
+        lot.look_at = Instant::now() + LOOK;
+        self.wake_waiting(slot, None);
+    }
+
+    /// Lets the lanes of a partition go on that wait, or one of them.
+    fn wake_waiting(&mut self, slot: Slot, lane: Option<&Lane>) {
+        let Some(lot) = self.parking.0.get_mut(&slot) else { return };
+        let woken = lot.waiting.extract_if(|waiting| lane.is_none_or(|lane| lane == waiting));
+        woken.for_each(|lane| self.lanes.give_back(&lane));
+    }
+
+    fn parked(&mut self, lane: Lane, letters: Vec<(u64, u64)>) {
+        self.land(lane.slot, letters.len());
+        let Some(lot) = self.parking.0.get_mut(&lane.slot) else { return };
+        if let Some(parked) = &mut lot.parked {
+            for (source, letter) in &letters {
+                parked.parked(&lane.kind, *source, *letter);
+            }
+            parked.free(&lane.kind);
+        }
+        lot.wrote(&letters);
+        self.shared.counters.parked.add(letters.len() as u64);
+        letters.iter().for_each(|(source, _)| self.finish(&lane, *source));
+        self.lanes.give_back(&lane);
+    }
+
+    /// Reads the topics of parked records where it is time to: for lanes to give back, and for their letters.
+    pub(super) fn give_parked_back(&mut self) {
+        if self.wish.paused {
+            return;
+        }
+        let now = Instant::now();
+        let most = self.shared.group.max_in_flight;
+        // A member that is busy all the time must get on with this, too: a quarter more than its bound, at the most.
+        let share = (most - self.in_flight.min(most)).max(most / 4).clamp(1, RUN);
+        let mut due = Vec::new();
+        for (slot, lot) in self.parking.0.iter_mut().filter(|(_, lot)| !lot.is_reading) {
+            let Some(parked) = lot.parked.as_ref().filter(|parked| !parked.is_empty()) else {
+                continue;
+            };
+            let letters = parked.next().filter(|_| lot.handling == 0 && lot.look_at > now);
+            if self.partitions[slot].leaving || (letters.is_none() && lot.look_at > now) {
+                continue;
+            }
+            lot.is_reading = true;
+            due.push((*slot, letters, lot.next));
+        }
+        for (slot, letters, next) in due {
+            match letters {
+                Some(from) => self.read_letters(slot, from, share),
+                None => self.look(slot, next),
+            }
+        }
+    }
+
+    fn look(&mut self, slot: Slot, next: u64) {
+        let (shared, source) = (self.shared.clone(), self.partitions[&slot].name.clone());
+        self.begin(slot, 0, async move {
+            let result = shared.output.parked_records(&source, next, RUN).await;
+            ParkingDone::Looked { slot, result }
+        });
+    }
+
+    fn looked(&mut self, slot: Slot, result: Result<Vec<Record>, BrokerError>) {
+        let Some(lot) = self.parking.0.get_mut(&slot) else { return };
+        lot.is_reading = false;
+        let records = match result {
+            Ok(records) => records,
+            Err(error) => return self.could_not_read(slot, &error),
+        };
+        let Some(parked) = &mut lot.parked else { return };
+        // Where there was something there may be more.
+        lot.look_at = Instant::now() + if records.len() < RUN { LOOK } else { Duration::ZERO };
+        for record in records {
+            lot.next = record.offset + 1;
+            let Some(Entry::Mark(mark)) = letter::read(&record) else { continue };
+            let is_ours = mark.source.partition == self.partitions[&slot].name;
+            let kind = parked.kind(&record, mark.source.offset);
+            if is_ours && mark.kind == MarkKind::Released && parked.release(&kind, record.offset) {
+                tracing::info!(group = %self.shared.group.id, source = %mark.source, "A parked lane is given back.");
+            }
+        }
+    }
+
+    fn could_not_read(&mut self, slot: Slot, error: &BrokerError) {
+        tracing::warn!(group = %self.shared.group.id, reason = %error, "The parked records could not be read; trying again.");
+        if let Some(lot) = self.parking.0.get_mut(&slot) {
+            lot.look_at = Instant::now() + LOOK;
+        }
+    }
+
+    fn read_letters(&mut self, slot: Slot, from: u64, most: usize) {
+        let (shared, source) = (self.shared.clone(), self.partitions[&slot].name.clone());
+        self.begin(slot, most, async move {
+            let result = shared.output.parked_records(&source, from, most).await;
+            ParkingDone::Read { slot, from, reserved: most, result }
+        });
+    }
+
+    fn read(&mut self, slot: Slot, from: u64, result: Result<Vec<Record>, BrokerError>) {
+        let Some(lot) = self.parking.0.get_mut(&slot) else { return };
+        lot.is_reading = false;
+        let records = match result {
+            Ok(records) => records,
+            Err(error) => return self.could_not_read(slot, &error),
+        };
+        let Some(parked) = &mut lot.parked else { return };
+        let (taken, lost) = parked.take(from, records);
+        if !lost.is_empty() {
+            tracing::error!(
+                group = %self.shared.group.id, partition = %self.partitions[&slot].name, offsets = ?lost,
+                "Parked records are gone from their topic: somebody has deleted them."
+            );
+            self.wake_waiting(slot, None);
+        }
+        taken.into_iter().for_each(|taken| self.give_back(slot, taken));
+    }
+
+    /// Hands the letters of a lane to the handler, in front of whatever of the lane waits.
+    fn give_back(&mut self, slot: Slot, Taken { kind, letters }: Taken) {
+        let Some(lot) = self.parking.0.get_mut(&slot) else { return };
+        lot.handling += 1;
+        let (shared, stop, count) = (self.shared.clone(), lot.stop.clone(), letters.len());
+        let lane = Lane { slot, kind };
+        self.begin(slot, count, async move {
+            let given_back = give_back::handle(&shared, letters, &stop).await;
+            ParkingDone::GivenBack { lane, count, given_back }
+        });
+    }
+
+    fn given_back(&mut self, lane: &Lane, GivenBack { done, is_held }: GivenBack) {
+        let Some(lot) = self.parking.0.get_mut(&lane.slot) else { return };
+        lot.handling -= 1;
+        if let Some(parked) = &mut lot.parked {
+            done.iter().for_each(|(source, letter)| parked.done(&lane.kind, *source, *letter));
+            if is_held {
+                parked.hold(&lane.kind);
+            }
+            parked.free(&lane.kind);
+        }
+        self.commit_due.get_or_insert_with(|| Instant::now() + COMMIT_INTERVAL);
+        self.wake_waiting(lane.slot, Some(lane));
+    }
+}

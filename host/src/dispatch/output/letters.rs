@@ -1,0 +1,219 @@
+//! Writes dead letters and parked records, in order, and until they are durable.
+//!
+//! A letter stays on the partition number that its record came from. A dead-letter topic that has fewer partitions
+//! spreads the rest as it does any record; parked records have to be found again by who owns their partition, so there
+//! the number wraps round.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use super::{FIRST_WAIT, Output, pause};
+use crate::{
+    broker::{BrokerError, EnsuredTopic, PartitionOffsets, TopicSpec},
+    dispatch::parked::Parked,
+    handler::Generation,
+    letter::Letter,
+    record::{NewRecord, Record, TopicPartition},
+};
+
+/// Records of one question while a topic of parked records is read as a whole.
+const REPLAY: usize = 10_000;
+
+/// A record that was given up on, and why.
+#[derive(Debug)]
+pub(in crate::dispatch) struct DeadLetter {
+    pub(in crate::dispatch) record: Record,
+    /// How often it was handled; 0 behind a record that was parked.
+    pub(in crate::dispatch) attempts: u32,
+    pub(in crate::dispatch) handler: Generation,
+    pub(in crate::dispatch) reason: String,
+}
+
+/// The partition of a topic with `partitions` of them that holds the parked records of partition `source`.
+fn parked_partition(source: u32, partitions: u32) -> u32 {
+    source % partitions
+}
+
+impl Output {
+    /// Writes a dead letter and waits until it is durable, however long that takes.
+    pub(in crate::dispatch) async fn dead_letter(&self, letter: &DeadLetter) {
+        let DeadLetter { record, .. } = letter;
+        let topic = self.group.dead_letter_topic_of(&record.topic);
+        let sources = std::slice::from_ref(&record.topic);
+        let partitions = self.ensured(&topic, sources, false).await;
+        let same = Some(record.partition).filter(|partition| *partition < partitions);
+        let written = NewRecord { timestamp: None, ..self.record_of(letter, &topic, same) };
+        self.write_all(&[written]).await;
+    }
+
+    /// Parks records and waits until all of them are durable, however long that takes. Gives each one's offset in the
+    /// topic of parked records. They are handed over in order; where one meets trouble the later ones may come to lie
+    /// before it, so whoever reads them puts them in the order of their source.
+    pub(in crate::dispatch) async fn park(&self, letters: &[DeadLetter]) -> Vec<u64> {
+        let topic = self.group.parked_topic();
+        let partitions = self.ensured(&topic, &self.group.topics, true).await;
+        let record = |letter: &DeadLetter| {
+            let partition = parked_partition(letter.record.partition, partitions);
+            self.record_of(letter, &topic, Some(partition))
+        };
+        let records: Vec<_> = letters.iter().map(record).collect();
+        self.write_all(&records).await
+    }
+
+    /// Writes marks, in order, and waits until they are durable, however long that takes.
+    pub(in crate::dispatch) async fn mark(&self, marks: &[NewRecord]) {
+        self.write_all(marks).await;
+    }
+
+    /// Hands records over in order and waits until all are durable; what meets trouble is written again until it is.
+    /// Gives their offsets.
+    async fn write_all(&self, records: &[NewRecord]) -> Vec<u64> {
+        let given: Vec<_> =
+            records.iter().map(|record| self.broker.produce(record.clone())).collect();
+        let mut offsets = Vec::with_capacity(records.len());
+        for (record, mut given) in records.iter().zip(given) {
+            let mut wait = FIRST_WAIT;
+            let produced = loop {
+                match given.await {
+                    Ok(produced) => break produced,
+                    Err(error) => self.wait_out(&record.topic, &error, &mut wait).await,
+                }
+                given = self.broker.produce(record.clone());
+            };
+            offsets.push(produced.offset);
+        }
+        offsets
+    }
+
+    async fn wait_out(&self, topic: &str, reason: &impl ToString, wait: &mut Duration) {
+        tracing::warn!(
+            group = %self.group.id, topic, reason = reason.to_string(),
+            "A record that was given up on could not be written; its lane waits until it can."
+        );
+        pause(wait).await;
+    }
+
+    /// How many partitions a topic of letters has; it is made where it is missing, with as many as the largest of its
+    /// sources. Waits until the broker has answered.
+    async fn ensured(&self, topic: &Arc<str>, sources: &[Arc<str>], keep_forever: bool) -> u32 {
+        let mut wait = FIRST_WAIT;
+        loop {
+            match self.ensure(topic, sources, keep_forever).await {
+                Ok(partitions) => return partitions,
+                Err(error) => self.wait_out(topic, &error, &mut wait).await,
+            }
+        }
+    }
+
+    /// Reads what is parked of a partition that is committed up to `committed`, and waits until that has worked, however
+    /// long it takes. Gives the offset of the topic that comes next, too.
+    pub(in crate::dispatch) async fn what_is_parked(
+        &self,
+        source: &TopicPartition,
+        committed: u64,
+    ) -> (Parked, u64) {
+        let mut wait = FIRST_WAIT;
+        loop {
+            let parked = Parked::new(source.clone(), self.group.ordering, committed);
+            match self.replay(source, parked).await {
+                Ok(learned) => return learned,
+                Err(error) => tracing::warn!(
+                    group = %self.group.id, partition = %source, reason = %error,
+                    "What is parked of a partition could not be read; it waits until it can."
+                ),
+            }
+            pause(&mut wait).await;
+        }
+    }
+
+    async fn replay(
+        &self,
+        source: &TopicPartition,
+        mut parked: Parked,
+    ) -> Result<(Parked, u64), BrokerError> {
+        let topic = match self.broker.topic(&self.group.parked_topic()).await {
+            Ok(topic) => topic,
+            Err(BrokerError::UnknownTopic(_)) => return Ok((parked, 0)),
+            Err(error) => return Err(error),
+        };
+        let number = parked_partition(source.partition, topic.partitions.len() as u32);
+        let at = TopicPartition { topic: topic.name, partition: number };
+        let PartitionOffsets { beginning, end } = topic.partitions[number as usize];
+        let mut next = beginning;
+        while next < end {
+            let records = self.broker.records(&at, next, REPLAY).await?;
+            let Some(last) = records.last() else { break };
+            next = last.offset + 1;
+            records.iter().for_each(|record| parked.replay(record));
+        }
+        Ok((parked, next.max(end)))
+    }
+
+    /// Records of the topic of parked records that holds those of a partition.
+    pub(in crate::dispatch) async fn parked_records(
+        &self,
+        source: &TopicPartition,
+        offset: u64,
+        limit: usize,
+    ) -> Result<Vec<Record>, BrokerError> {
+        let topic = self.group.parked_topic();
+        let partition = parked_partition(source.partition, self.broker.partitions(&topic).await?);
+        self.broker.records(&TopicPartition { topic, partition }, offset, limit).await
+    }
+
+    async fn ensure(
+        &self,
+        topic: &Arc<str>,
+        sources: &[Arc<str>],
+        keep_forever: bool,
+    ) -> Result<u32, BrokerError> {
+        let mut ensured = self.ensured.lock().await;
+        if let Some(partitions) = ensured.get(topic) {
+            return Ok(*partitions);
+        }
+        let mut wanted = 1;
+        for source in sources {
+            wanted = wanted.max(self.broker.partitions(source).await?);
+        }
+        let spec = TopicSpec {
+            name: topic.clone(),
+            partitions: wanted,
+            replication_factor: None,
+            keep_forever,
+        };
+        let partitions = match self.broker.ensure_topic(&spec).await? {
+            EnsuredTopic::Differs { partitions } => partitions,
+            EnsuredTopic::Created | EnsuredTopic::Existed => spec.partitions,
+        };
+        ensured.insert(topic.clone(), partitions);
+        Ok(partitions)
+    }
+
+    /// The record as it was, with what happened to it in headers.
+    fn record_of(
+        &self,
+        letter: &DeadLetter,
+        topic: &Arc<str>,
+        partition: Option<u32>,
+    ) -> NewRecord {
+        let DeadLetter { record, attempts, handler, reason } = letter;
+        let about = Letter {
+            source: record.place(),
+            group: self.group.id.to_string(),
+            handler: handler.to_string(),
+            attempts: *attempts,
+            reason: reason.clone(),
+            rejected_at: SystemTime::now(),
+        };
+        NewRecord {
+            topic: topic.clone(),
+            partition,
+            timestamp: record.timestamp,
+            key: record.key.clone(),
+            value: record.value.clone(),
+            headers: record.headers.iter().cloned().chain(about.headers()).collect(),
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! Parked lanes against a naive model: the topic itself, read anew for every question.
+
+use std::{collections::BTreeMap, time::SystemTime};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::record::Place;
+
+fn source() -> TopicPartition {
+    TopicPartition::new("t", 1)
+}
+
+/// The topic of parked records: what the model reads, and what a next owner replays.
+#[derive(Default)]
+struct Topic(Vec<Record>);
+
+impl Topic {
+    fn append(&mut self, key: Option<u8>, value: &str, headers: Vec<Header>) -> u64 {
+        let offset = self.0.len() as u64;
+        self.0.push(Record {
+            topic: "g.parked".into(),
+            partition: 1,
+            offset,
+            timestamp: None,
+            key: key.map(|key| vec![key].into()),
+            value: Some(value.to_owned().into()),
+            headers,
+        });
+        offset
+    }
+
+    fn letter(&mut self, key: Option<u8>, source: Place) -> u64 {
+        let letter = Letter {
+            source,
+            group: "g".into(),
+            handler: "h@000000000000".into(),
+            attempts: 1,
+            reason: "told to".into(),
+            rejected_at: SystemTime::UNIX_EPOCH,
+        };
+        self.append(key, "v", letter.headers())
+    }
+
+    /// A mark on the letter at this offset.
+    fn mark(&mut self, kind: MarkKind, letter: u64) -> u64 {
+        let of = self.0[letter as usize].clone();
+        let Some(Entry::Letter(Letter { source, .. })) = letter::read(&of) else {
+            panic!("a mark on something else")
+        };
+        let headers = Mark { kind, letter: of.place(), source }.record(&of).headers;
+        self.append(of.key.as_ref().map(|key| key[0]), "", headers)
+    }
+
+    /// What the topic says, by lane: the letters that are not done with by the offset of their source, and whether the
+    /// lane is being given back.
+    fn lanes(&self, ordering: Ordering) -> BTreeMap<String, (Vec<(u64, u64)>, bool)> {
+        let mut lanes: BTreeMap<String, (Vec<(u64, u64)>, bool)> = BTreeMap::new();
+        for record in &self.0 {
+            let key = record.key.as_ref().map(|key| key[0]);
+            let name = |source: &Place| match (ordering, key) {
+                (Ordering::Partition, _) => "all".to_owned(),
+                (Ordering::Key, Some(key)) => format!("key {key}"),
+                _ => format!("record {}", source.offset),
+            };
+            match letter::read(record) {
+                Some(Entry::Letter(letter)) if letter.source.partition == source() => {
+                    let (letters, _) = lanes.entry(name(&letter.source)).or_default();
+                    letters.push((letter.source.offset, record.offset));
+                }
+                Some(Entry::Mark(mark)) if mark.source.partition == source() => {
+                    let Some((letters, released)) = lanes.get_mut(&name(&mark.source)) else {
+                        continue;
+                    };
+                    match mark.kind {
+                        MarkKind::Released => *released = true,
+                        MarkKind::Held => *released = false,
+                        MarkKind::Redriven => {
+                            letters.retain(|(_, letter)| *letter != mark.letter.offset);
+                        }
+                    }
+                }
+                _ => {}
+            }
+            lanes.retain(|_, (letters, _)| !letters.is_empty());
+        }
+        lanes.values_mut().for_each(|(letters, _)| letters.sort_unstable());
+        lanes
+    }
+
+    fn replayed(&self, ordering: Ordering) -> Parked {
+        let mut parked = Parked::new(source(), ordering, 0);
+        self.0.iter().for_each(|record| parked.replay(record));
+        parked
+    }
+}
+
+fn shown(parked: &Parked) -> BTreeMap<String, (Vec<(u64, u64)>, bool)> {
+    let lane = |(kind, lane): (&Kind, &Lane)| {
+        let name = match kind {
+            Kind::Partition => "all".to_owned(),
+            Kind::Key(key) => format!("key {}", key[0]),
+            Kind::Record(offset) => format!("record {offset}"),
+        };
+        (name, (lane.letters.iter().copied().collect(), parked.released.contains(kind)))
+    };
+    parked.lanes.iter().map(lane).collect()
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    /// The next record of the source is given up on, if its lane is free, or parked behind.
+    Park { key: Option<u8>, somewhere_else: bool },
+    /// An operator gives the lane of the nth letter back.
+    Release { nth: usize },
+    /// The owner takes what it can of `limit` records and is done with all but the last `undone` of each lane; the
+    /// first of those is given up on again, or time is up.
+    GiveBack { limit: usize, undone: usize, held: bool },
+    /// Another owner takes over.
+    Replay,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => (prop::option::of(0..3u8), prop::bool::weighted(0.1))
+            .prop_map(|(key, somewhere_else)| Step::Park { key, somewhere_else }),
+        2 => (0..40usize).prop_map(|nth| Step::Release { nth }),
+        4 => (1..6usize, 0..3usize, any::<bool>())
+            .prop_map(|(limit, undone, held)| Step::GiveBack { limit, undone, held }),
+        1 => Just(Step::Replay),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+    #[test]
+    fn parked_lanes_agree_with_the_topic_they_are_in_and_are_given_back_in_order(
+        ordering in prop_oneof![
+            Just(Ordering::Partition), Just(Ordering::Key), Just(Ordering::None)
+        ],
+        steps in prop::collection::vec(step(), 1..80),
+    ) {
+        let mut topic = Topic::default();
+        let mut parked = Parked::new(source(), ordering, 0);
+        // By lane, the source offset that was handled last: it only grows.
+        let mut handled: BTreeMap<String, u64> = BTreeMap::new();
+        for (offset, step) in (0..).zip(steps) {
+            match step {
+                Step::Park { key, somewhere_else: true } => {
+                    let elsewhere = TopicPartition::new("t", 2);
+                    let letter = topic.letter(key, Place { partition: elsewhere, offset });
+                    parked.replay(&topic.0[letter as usize]);
+                }
+                Step::Park { key, somewhere_else: false } => {
+                    let letter = topic.letter(key, Place { partition: source(), offset });
+                    let kind = parked.kind(&topic.0[letter as usize], offset);
+                    match (parked.way(&kind), topic_lane(&topic, ordering, letter)) {
+                        (Way::Free, Some((letters, _))) => prop_assert_eq!(letters.len(), 1),
+                        (Way::Behind(first), Some((letters, _))) => {
+                            prop_assert_eq!(first, letters[0].0);
+                            prop_assert!(letters.len() > 1);
+                        }
+                        (Way::Wait, Some((letters, released))) => {
+                            prop_assert!(released && letters.len() > 1);
+                            topic.0.pop(); // it waits in memory, and is not parked
+                            continue;
+                        }
+                        (way, None) => panic!("{way:?} for a lane that is not there"),
+                    }
+                    parked.occupy(&kind);
+                    parked.parked(&kind, offset, letter);
+                    parked.free(&kind);
+                }
+                Step::Release { nth } => {
+                    let letters: Vec<_> = topic.0.iter()
+                        .filter(|record| matches!(letter::read(record), Some(Entry::Letter(_))))
+                        .map(|record| record.offset)
+                        .collect();
+                    if letters.is_empty() { continue }
+                    let mark = topic.mark(MarkKind::Released, letters[nth % letters.len()]);
+                    parked.replay(&topic.0[mark as usize]);
+                }
+                Step::GiveBack { limit, undone, held } => {
+                    let Some(from) = parked.next() else {
+                        prop_assert!(topic.lanes(ordering).values().all(|(_, released)| !released));
+                        continue;
+                    };
+                    let read: Vec<_> = topic.0.iter().skip(from as usize).take(limit).cloned().collect();
+                    let (taken, lost) = parked.take(from, read);
+                    prop_assert_eq!(lost, Vec::<u64>::new());
+                    prop_assert!(!taken.is_empty(), "what is next can be taken");
+                    for Taken { kind, letters } in taken {
+                        prop_assert_eq!(parked.way(&kind), Way::Wait);
+                        let all = letters.len() == parked.lanes[&kind].letters.len();
+                        let done = letters.len().saturating_sub(undone);
+                        for (letter, record) in &letters[..done] {
+                            let before = handled.insert(format!("{kind:?}"), letter.source.offset);
+                            prop_assert!(before < Some(letter.source.offset), "out of order");
+                            topic.mark(MarkKind::Redriven, record.offset);
+                            parked.done(&kind, letter.source.offset, record.offset);
+                        }
+                        if held && let Some((_, record)) = letters.get(done) {
+                            topic.mark(MarkKind::Held, record.offset);
+                            parked.hold(&kind);
+                        }
+                        parked.free(&kind);
+                        prop_assert_eq!(parked.way(&kind) == Way::Free, all && done == letters.len());
+                    }
+                }
+                Step::Replay => parked = topic.replayed(ordering),
+            }
+            let expected = topic.lanes(ordering);
+            prop_assert_eq!(shown(&parked), expected.clone());
+            prop_assert_eq!(shown(&topic.replayed(ordering)), expected.clone());
+            let records = expected.values().map(|(letters, _)| letters.len()).sum();
+            prop_assert_eq!(parked.size(), (expected.len(), records));
+        }
+    }
+}
+
+/// The lane that a letter is in, by the model.
+fn topic_lane(topic: &Topic, ordering: Ordering, letter: u64) -> Option<(Vec<(u64, u64)>, bool)> {
+    let mut lanes = topic.lanes(ordering).into_values();
+    lanes.find(|(letters, _)| letters.iter().any(|(_, at)| *at == letter))
+}
+
+fn record(offset: u64, key: u8, value: &'static str) -> Record {
+    Record {
+        topic: "t".into(),
+        partition: 1,
+        offset,
+        timestamp: None,
+        key: Some(vec![key].into()),
+        value: Some(value.into()),
+        headers: Vec::new(),
+    }
+}
+
+#[test]
+fn what_was_parked_and_not_committed_is_known_once_and_by_its_content() {
+    let mut topic = Topic::default();
+    for offset in [4, 5, 6] {
+        topic.letter(Some(7), Place { partition: source(), offset });
+    }
+    topic.mark(MarkKind::Redriven, 1);
+    let mut parked = Parked::new(source(), Ordering::Key, 5);
+    topic.0.iter().for_each(|record| parked.replay(record));
+    assert!(!parked.knows(&record(4, 7, "v")), "it is committed, so it does not come again");
+    assert!(parked.knows(&record(5, 7, "v")), "even if it was done with since");
+    assert!(!parked.knows(&record(5, 7, "v")), "a second one is another record");
+    assert!(!parked.knows(&record(6, 7, "other")), "the topic was made anew");
+}
+
+#[test]
+fn new_records_are_parked_behind_while_a_long_lane_is_given_back_and_wait_for_its_end() {
+    let mut topic = Topic::default();
+    for offset in 0..FEW as u64 + 1 {
+        topic.letter(Some(7), Place { partition: source(), offset });
+    }
+    topic.mark(MarkKind::Released, 0);
+    let mut parked = topic.replayed(Ordering::Key);
+    let kind = Kind::Key(vec![7].into());
+    assert_eq!(parked.way(&kind), Way::Behind(0));
+    parked.done(&kind, 0, 0);
+    assert_eq!(parked.way(&kind), Way::Wait);
+}
+
+#[test]
+fn a_lane_that_was_parked_after_a_release_is_not_given_back_by_it() {
+    let mut topic = Topic::default();
+    topic.letter(Some(7), Place { partition: source(), offset: 0 });
+    let release = topic.mark(MarkKind::Released, 0);
+    topic.mark(MarkKind::Redriven, 0);
+    topic.letter(Some(7), Place { partition: source(), offset: 1 });
+    let mut parked = topic.replayed(Ordering::Key);
+    assert!(!parked.release(&Kind::Key(vec![7].into()), release));
+    assert_eq!(parked.next(), None);
+}
+
+#[test]
+fn letters_that_somebody_deleted_are_told_and_stop_nobody() {
+    let mut topic = Topic::default();
+    for offset in 0..4 {
+        topic.letter(Some(7), Place { partition: source(), offset });
+    }
+    topic.mark(MarkKind::Released, 0);
+    let mut parked = topic.replayed(Ordering::Key);
+    let (taken, lost) = parked.take(0, topic.0[2..4].to_vec());
+    assert_eq!(lost, [0, 1]);
+    assert_eq!(taken[0].letters.len(), 2);
+    parked.free(&taken[0].kind);
+    let (taken, lost) = parked.take(2, Vec::new());
+    assert_eq!((taken.len(), lost), (0, vec![2, 3]));
+    assert!(parked.is_empty());
+}
