@@ -15,7 +15,7 @@ use axum::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    State, guard, inventory, metrics, page,
+    State, dead_letters, guard, inventory, metrics, page,
     problem::Problem,
     readiness,
     snapshot::{self, Group, Plugin, Records, Topic},
@@ -28,7 +28,7 @@ const BROKER_TIME: Duration = Duration::from_secs(5);
 const RECORDS: usize = 100;
 const MOST_RECORDS: usize = 1000;
 
-type Answer<T> = Result<Json<T>, Problem>;
+pub(super) type Answer<T> = Result<Json<T>, Problem>;
 
 /// Every route, for a port that listens on `listen`.
 pub fn router(state: State, listen: SocketAddr) -> Router {
@@ -43,7 +43,7 @@ pub fn router(state: State, listen: SocketAddr) -> Router {
         .route("/plugins", get(plugins))
         .route("/plugins/{name}", get(plugin))
         .route("/plugins/{name}/rollback", any(not_yet))
-        .route("/dead-letters", any(not_yet))
+        .nest("/dead-letters", dead_letters::routes())
         .route("/key-preview", any(not_yet));
     Router::new()
         .route("/", get(page::page))

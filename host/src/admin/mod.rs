@@ -8,6 +8,7 @@
 //! Invariant: [`server`] has a thread and a runtime of its own, so it answers however busy the data port is.
 
 pub mod api;
+pub mod dead_letters;
 mod guard;
 pub mod inventory;
 pub mod members;

@@ -183,7 +183,7 @@ fn a_name_that_does_not_exist_is_a_problem_document() {
         ("/api/v1/topics/my-topic/records?partition=9", "unknown-partition"),
         ("/api/v1/groups/none", "unknown-group"),
         ("/api/v1/plugins/none", "unknown-plugin"),
-        ("/api/v1/dead-letters", "not-offered-yet"),
+        ("/api/v1/key-preview", "not-offered-yet"),
         ("/nowhere", "unknown-route"),
     ] {
         let (status, problem) = port.get(path);
@@ -229,6 +229,36 @@ fn a_look_that_is_asked_for_wrongly_is_refused_with_what_would_do() {
         assert_eq!(status, 400, "{query}");
         assert!(detail.contains(part), "{query}: {detail}");
     }
+}
+
+#[test]
+fn a_look_at_dead_letters_that_is_asked_for_wrongly_is_refused_with_what_would_do() {
+    let port = port(false);
+    for (query, part) in [
+        ("limit=0", "limit is from 1 to 1000, not 0"),
+        ("since=yesterday", "an age such as 2h"),
+        ("from=t/0", "TOPIC/PARTITION@OFFSET"),
+        ("grop=g", "grop"),
+        ("dry_run=true", "redrive"),
+    ] {
+        let (status, problem) = port.get(&format!("/api/v1/dead-letters?{query}"));
+        let detail = problem["detail"].as_str().unwrap();
+        assert_eq!((status, &problem["code"]), (400, &json!("invalid-parameter")), "{query}");
+        assert!(detail.contains(part), "{query}: {detail}");
+    }
+    let (status, page) = port.get("/api/v1/dead-letters?group=g&since=2h");
+    assert_eq!((status, page), (200, json!({"dead_letters": [], "next": null})));
+    let (status, end) = port.post("/api/v1/dead-letters/redrive?reason=none", &[]);
+    let nothing = json!({"event": "end", "records": 0, "refused": 0, "error": null});
+    assert_eq!((status, end), (200, nothing));
+}
+
+#[test]
+fn a_page_of_another_origin_cannot_redrive() {
+    let port = port(false);
+    let header = ("origin", "https://example.com");
+    let (status, problem) = port.post("/api/v1/dead-letters/redrive", &[header]);
+    assert_eq!((status, &problem["code"]), (403, &json!("cross-site-request")));
 }
 
 #[test]

@@ -1,10 +1,17 @@
 //! Questions to a running gateway, or to Kafka where no gateway runs.
 
-use std::{io::Write, sync::Arc, time::Duration};
+use std::{
+    io::{BufRead, BufReader, Write},
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
 
 use clap::Args;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
+use tokio::sync::mpsc;
+use ureq::{Body, http::Response};
 
 use super::{Error, settings::Settings};
 use crate::{
@@ -29,7 +36,13 @@ pub(super) struct Ask {
     admin: Option<String>,
     /// Print JSON, in the shapes of the gateway's API
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
+}
+
+/// Takes what is told line by line while something is done.
+pub(super) trait Lines<T> {
+    /// One line, as it was told and what it says.
+    fn line(&mut self, text: &str, line: T) -> Result<(), Error>;
 }
 
 /// What came back, in one of the shapes of [`crate::admin::snapshot`].
@@ -63,6 +76,30 @@ impl Ask {
             },
         };
         Ok(Answer { text, json: self.json })
+    }
+
+    /// Has the gateway do what `POST /api/v1/{path}` does, and hands over each line that it tells. Where none answers at
+    /// the address that is configured and the broker is Kafka, does it here, with `without_gateway`; the first Ctrl-C
+    /// then ends that in its own time.
+    pub(super) fn order<T: DeserializeOwned + Serialize + Send + 'static>(
+        self,
+        settings: &Settings,
+        path: &str,
+        lines: &mut impl Lines<T>,
+        without_gateway: impl AsyncFnOnce(Arc<dyn Broker>, Arc<Config>, mpsc::Sender<T>),
+    ) -> Result<(), Error> {
+        if let Some(url) = &self.admin {
+            return read_lines(post(url, path)?, lines);
+        }
+        let config = settings.load()?;
+        match post(&Settings::admin_url(&config), path) {
+            Ok(body) => read_lines(body, lines),
+            Err(failure @ Failure::Refused { .. }) => Err(failure.into()),
+            Err(failure) => match &config.broker {
+                config::Broker::Kafka { .. } => order_kafka(config, lines, without_gateway),
+                config::Broker::Embedded { .. } => Err(failure.into()),
+            },
+        }
     }
 
     /// Asks the gateway for what only a gateway knows.
@@ -101,14 +138,22 @@ impl Answer {
 
 /// The path of one thing in a list of them, or of the list.
 pub(super) fn path(list: &str, name: Option<&str>) -> String {
-    let Some(name) = name else { return list.to_owned() };
-    // What may stand in a path segment as it is, by RFC 3986; the names of topics have nothing else.
+    name.map_or_else(|| list.to_owned(), |name| format!("{list}/{}", escaped(name)))
+}
+
+/// A path with parameters behind it.
+pub(super) fn query(path: &str, parameters: &[(&str, String)]) -> String {
+    let pairs: Vec<_> =
+        parameters.iter().map(|(name, value)| format!("{name}={}", escaped(value))).collect();
+    if pairs.is_empty() { path.to_owned() } else { format!("{path}?{}", pairs.join("&")) }
+}
+
+fn escaped(text: &str) -> String {
+    // What may stand in a path segment or a query as it is, by RFC 3986; the names of topics have nothing else.
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-    let segment: String = name
-        .bytes()
+    text.bytes()
         .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
-        .collect();
-    format!("{list}/{segment}")
+        .collect()
 }
 
 /// A broker for a question, where no gateway runs. The one place of the command line that makes one.
@@ -127,6 +172,53 @@ fn ask_kafka<T: Serialize>(
         let answer = answer.map_err(|error| Error::Failed(format!("Kafka: {error}")))?;
         serde_json::to_string(&answer).map_err(|error| Error::Failed(error.to_string()))
     })
+}
+
+fn order_kafka<T: Serialize + Send + 'static>(
+    config: Arc<Config>,
+    lines: &mut impl Lines<T>,
+    order: impl AsyncFnOnce(Arc<dyn Broker>, Arc<Config>, mpsc::Sender<T>),
+) -> Result<(), Error> {
+    super::run::runtime()?.block_on(async {
+        let interrupted = super::signals::shutdown()?;
+        let broker = broker_without_gateway(&config).await?;
+        let (tell, told) = mpsc::channel(8);
+        let hand_over = async {
+            // Gone when this block ends: that asks for an end.
+            let (mut told, mut interrupted) = (told, pin!(interrupted));
+            loop {
+                let line = tokio::select! {
+                    line = told.recv() => line,
+                    () = &mut interrupted => None,
+                };
+                let Some(line) = line else { return Ok(()) };
+                let text = serde_json::to_string(&line);
+                lines.line(&text.map_err(|error| Error::Failed(error.to_string()))?, line)?;
+            }
+        };
+        let ((), handed_over) =
+            tokio::join!(order(broker.clone(), config.clone(), tell), hand_over);
+        broker.close(CLOSE).await;
+        handed_over
+    })
+}
+
+/// Hands over the lines of an answer as they come.
+fn read_lines<T: DeserializeOwned>(body: Body, lines: &mut impl Lines<T>) -> Result<(), Error> {
+    for text in BufReader::new(body.into_reader()).lines() {
+        let text = text.map_err(|error| {
+            Error::Failed(format!(
+                "the gateway's answer ends early: {error}; run it again to go on"
+            ))
+        })?;
+        let line = serde_json::from_str(&text).map_err(|error| {
+            Error::Failed(format!(
+                "the gateway's answer is not understood, it may be of another version: {error}"
+            ))
+        })?;
+        lines.line(&text, line)?;
+    }
+    Ok(())
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -151,17 +243,46 @@ impl From<Failure> for Error {
     }
 }
 
+fn url(base: &str, path: &str) -> String {
+    format!("{}/api/v1/{path}", base.trim_end_matches('/'))
+}
+
 fn get(base: &str, path: &str) -> Result<String, Failure> {
-    let url = format!("{}/api/v1/{path}", base.trim_end_matches('/'));
     let agent: ureq::Agent = ureq::Agent::config_builder()
         .http_status_as_error(false)
         .timeout_global(Some(TIME))
         .build()
         .into();
-    let mut response = agent
-        .get(&url)
+    let response = agent
+        .get(url(base, path))
         .call()
         .map_err(|error| Failure::NoGateway { url: base.to_owned(), cause: error.to_string() })?;
+    text(base, response)
+}
+
+/// The body of an answer that takes as long as what it tells of.
+fn post(base: &str, path: &str) -> Result<Body, Failure> {
+    let agent: ureq::Agent = ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .timeout_connect(Some(TIME))
+        .timeout_recv_response(Some(TIME))
+        .build()
+        .into();
+    let response = agent
+        .post(url(base, path))
+        .send_empty()
+        .map_err(|error| Failure::NoGateway { url: base.to_owned(), cause: error.to_string() })?;
+    if response.status().is_success() {
+        return Ok(response.into_body());
+    }
+    let status = response.status();
+    let cause = || format!("status {status}");
+    text(base, response)
+        .and_then(|_| Err(Failure::NoKeyway { url: base.to_owned(), cause: cause() }))
+}
+
+/// The text of an answer of JSON; one that tells of a problem is an error.
+fn text(base: &str, mut response: Response<Body>) -> Result<String, Failure> {
     let status = response.status();
     let no_keyway = |cause| Failure::NoKeyway { url: base.to_owned(), cause };
     let text = response
@@ -183,12 +304,15 @@ fn get(base: &str, path: &str) -> Result<String, Failure> {
 
 #[cfg(test)]
 mod tests {
-    use super::path;
+    use super::{path, query};
 
     #[test]
     fn names_are_escaped_in_paths() {
         assert_eq!(path("topics", None), "topics");
         assert_eq!(path("topics", Some("my.topic-1")), "topics/my.topic-1");
         assert_eq!(path("groups", Some("a/b ?ä")), "groups/a%2Fb%20%3F%C3%A4");
+        assert_eq!(query("dead-letters", &[]), "dead-letters");
+        let asked = [("key", "a&b".to_owned()), ("limit", "3".to_owned())];
+        assert_eq!(query("dead-letters", &asked), "dead-letters?key=a%26b&limit=3");
     }
 }

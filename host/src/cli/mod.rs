@@ -5,6 +5,7 @@
 
 mod ask;
 mod check;
+mod dead_letters;
 mod dev;
 mod groups;
 mod plugin;
@@ -56,6 +57,9 @@ enum Command {
     /// Show plugins
     #[command(subcommand)]
     Plugin(plugin::Plugin),
+    /// Show records that were given up on, and give them back
+    #[command(subcommand)]
+    DeadLetters(dead_letters::DeadLetters),
 }
 
 /// Why a command did not do what it was asked to.
@@ -137,6 +141,7 @@ impl Cli {
             Command::Topics(topics) => topics.run(&settings),
             Command::Groups(groups) => groups.run(&settings),
             Command::Plugin(plugin) => plugin.run(&settings),
+            Command::DeadLetters(letters) => letters.run(&settings),
         }
     }
 }

@@ -126,6 +126,42 @@ fn one_group_is_asked_for_by_its_name_and_shown_to_people() {
 }
 
 #[test]
+fn a_redrive_asks_for_what_is_filtered_and_tells_what_was_done() {
+    let end = json!({"event": "end", "records": 2, "refused": 0, "error": null});
+    let (url, asked) = gateway(200, &end);
+    let filter = ["--reason", "no user & more", "--group", "g", "--dry-run", "--admin", &url];
+    let output = run(&env::temp_dir(), &[&["dead-letters", "redrive"], &filter[..]].concat());
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_eq!(stdout(&output), "2 records would be given back.\n");
+    let line = "POST /api/v1/dead-letters/redrive?group=g&reason=no%20user%20%26%20more&dry_run=true HTTP/1.1";
+    assert_eq!(asked.recv().unwrap().0, line);
+}
+
+#[test]
+fn a_redrive_that_ends_early_or_is_refused_a_letter_fails_and_says_so() {
+    for (end, part) in [
+        (
+            json!({"event": "end", "records": 2, "refused": 0, "error": "the broker is away"}),
+            "away",
+        ),
+        (json!({"event": "end", "records": 2, "refused": 1, "error": null}), "1 letter could not"),
+        (
+            json!({"event": "redriven", "letter": "t.dead-letters/0@0", "to": "t/0@1"}),
+            "ended early",
+        ),
+    ] {
+        let (url, _asked) = gateway(200, &end);
+        let output = run(&env::temp_dir(), &["dead-letters", "redrive", "--admin", &url]);
+        assert_eq!(output.status.code(), Some(1), "{end}");
+        assert!(stderr(&output).contains(part), "{}", stderr(&output));
+    }
+    let (url, _asked) = gateway(409, &json!({"detail": "a redrive is under way"}));
+    let output = run(&env::temp_dir(), &["dead-letters", "redrive", "--admin", &url]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("a redrive is under way"), "{}", stderr(&output));
+}
+
+#[test]
 fn a_problem_is_shown_with_its_detail() {
     let (url, _asked) = gateway(503, &json!({"detail": "the broker is away"}));
     let output = run(&env::temp_dir(), &["groups", "--admin", &url]);

@@ -9,7 +9,9 @@ fn help_lists_every_command_and_the_exit_codes() {
     let help = run(&env::temp_dir(), &["--help"]);
     assert_eq!(help.status.code(), Some(0));
     let text = stdout(&help);
-    for part in ["dev", "run", "check", "send", "topics", "groups", "plugin", "KAFKA_TOPIC"] {
+    for part in
+        ["dev", "run", "check", "send", "topics", "groups", "plugin", "dead-letters", "KAFKA_TOPIC"]
+    {
         assert!(text.contains(part), "{part} is not in\n{text}");
     }
     assert!(text.contains("Exit codes: 0 done, 1 failed at run time, 64 wrong usage"), "{text}");
@@ -26,6 +28,9 @@ fn every_command_has_help() {
         &["groups"],
         &["plugin"],
         &["plugin", "list"],
+        &["dead-letters"],
+        &["dead-letters", "list"],
+        &["dead-letters", "redrive"],
     ] {
         let help = run(&env::temp_dir(), &[command, &["--help"]].concat());
         assert_eq!(help.status.code(), Some(0), "{command:?}");
@@ -42,6 +47,8 @@ fn wrong_usage_exits_with_64_and_says_what_would_do() {
         (&["send", "-p", "two", "v"], "invalid value 'two'"),
         (&["send", "-H", "nonsense", "v"], "a header is NAME=VALUE"),
         (&["send", "v", "--tombstone"], "cannot be used with"),
+        (&["dead-letters", "list", "--since", "yesterday"], "an age such as 2h"),
+        (&["dead-letters", "list", "--from", "t"], "not TOPIC/PARTITION@OFFSET"),
     ] {
         let output = run(&env::temp_dir(), arguments);
         assert_eq!(output.status.code(), Some(64), "{arguments:?}");

@@ -5,6 +5,7 @@
 //! what only it knows. A view in which nothing runs is fine: that is how the command line looks at Kafka when there
 //! is no gateway to ask. The command line reads these shapes back, so they deserialise too.
 
+mod dead_letter;
 #[cfg(test)]
 pub(crate) mod example;
 mod group;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+pub use dead_letter::{DeadLetter, DeadLetters, RedriveLine, Source, dead_letter};
 pub use group::{
     Group, GroupPartition, Member, MemberState, Parked, ThisProcess, TopicPartition, group,
     topics_of,

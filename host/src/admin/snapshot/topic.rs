@@ -114,12 +114,17 @@ pub fn record(record: &record::Record) -> Record {
         timestamp: record.timestamp,
         key: payload(&record.key),
         value: payload(&record.value),
-        headers: record
-            .headers
-            .iter()
-            .map(|header| Header { key: header.key.clone(), value: payload(&header.value) })
-            .collect(),
+        headers: headers(&record.headers),
     }
+}
+
+/// Headers as they are shown.
+pub(super) fn headers(headers: &[record::Header]) -> Vec<Header> {
+    let shown = |header: &record::Header| Header {
+        key: header.key.clone(),
+        value: header.value.as_ref().map(Payload::from),
+    };
+    headers.iter().map(shown).collect()
 }
 
 #[cfg(test)]

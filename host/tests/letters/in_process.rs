@@ -1,0 +1,284 @@
+//! Listing and redriving as functions, against letters that the test writes.
+
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use keyway::{
+    admin::{
+        dead_letters::{Filter, Order, list, redrive},
+        snapshot::{DeadLetters, RedriveLine},
+    },
+    broker::{Broker, TopicSpec, embedded::Embedded},
+    config::{Config, OnReject, Ordering, Retention},
+    letter::{self, Entry, Letter, Mark, MarkKind},
+    record::{Header, NewRecord, Place, Record, TopicPartition},
+};
+use tempfile::TempDir;
+use tokio::sync::mpsc;
+
+const CONFIG: &str = r#"
+[[topics]]
+name = "t"
+[[groups]]
+id = "g"
+topics = ["t"]
+handler = { plugin = "h" }
+[[groups]]
+id = "p"
+topics = ["t"]
+handler = { plugin = "h" }
+on-reject = "park"
+"#;
+
+/// A broker with topic `t` (two partitions), a group `g` that writes its dead letters to `t.dead-letters`, and a group
+/// `p` that parks.
+struct Shop {
+    broker: Arc<dyn Broker>,
+    config: Arc<Config>,
+    _directory: TempDir,
+}
+
+async fn shop(ordering: Ordering) -> Shop {
+    let directory = tempfile::tempdir().unwrap();
+    let broker = open(directory.path()).await;
+    let mut config = Config::parse(CONFIG, "keyway.toml", Path::new("."), []).unwrap();
+    config.groups[1].ordering = ordering;
+    Shop { broker, config: Arc::new(config), _directory: directory }
+}
+
+async fn open(directory: &Path) -> Arc<dyn Broker> {
+    let forever = Retention { time: None, bytes: None };
+    let broker = Embedded::open(directory, forever).unwrap();
+    for topic in ["t", "t.dead-letters", "p.parked"] {
+        let (name, keep_forever) = (topic.into(), false);
+        let spec = TopicSpec { name, partitions: 2, replication_factor: None, keep_forever };
+        broker.ensure_topic(&spec).await.unwrap();
+    }
+    Arc::new(broker)
+}
+
+impl Shop {
+    /// Writes a letter about the record of `partition` at `offset`, with a key and a reason.
+    async fn letter(&self, topic: &str, partition: u32, offset: u64, key: &str, reason: &str) {
+        let letter = Letter {
+            source: Place { partition: TopicPartition::new("t", partition), offset },
+            group: if topic == "p.parked" { "p" } else { "g" }.into(),
+            handler: format!("h{partition}@0a0a0a0a0a0a"),
+            attempts: 1,
+            reason: reason.into(),
+            rejected_at: SystemTime::UNIX_EPOCH + Duration::from_secs(1_000 + offset),
+        };
+        let own = Header { key: "own".into(), value: Some("header".into()) };
+        let record = NewRecord {
+            partition: Some(partition),
+            key: (!key.is_empty()).then(|| key.to_owned().into()),
+            headers: [vec![own], letter.headers()].concat(),
+            ..NewRecord::new(topic, format!("value {offset}"))
+        };
+        self.broker.produce(record).await.unwrap();
+    }
+
+    async fn dead_letters(&self) {
+        for (partition, offset, key, reason) in [
+            (0, 4, "a", "no user"),
+            (0, 5, "b", "timeout"),
+            (1, 9, "a", "no user"),
+            (1, 10, "", "x"),
+        ] {
+            self.letter("t.dead-letters", partition, offset, key, reason).await;
+        }
+    }
+
+    async fn look(&self, filter: Filter, from: Option<&str>, limit: usize) -> DeadLetters {
+        let from = from.map(|from| from.parse().unwrap());
+        list(&*self.broker, &self.config, &filter, from.as_ref(), limit).await.unwrap()
+    }
+
+    /// The source offsets of what is listed.
+    async fn listed(&self, filter: Filter) -> Vec<u64> {
+        offsets(&self.look(filter, None, 100).await)
+    }
+
+    async fn redrive(&self, order: Order) -> Vec<RedriveLine> {
+        let (lines, mut told) = mpsc::channel(100);
+        redrive(self.broker.clone(), self.config.clone(), order, lines).await;
+        let mut all = Vec::new();
+        while let Some(line) = told.recv().await {
+            all.push(line);
+        }
+        all
+    }
+
+    async fn records(&self, topic: &str, partition: u32) -> Vec<Record> {
+        self.broker.records(&TopicPartition::new(topic, partition), 0, 1000).await.unwrap()
+    }
+}
+
+fn offsets(page: &DeadLetters) -> Vec<u64> {
+    page.dead_letters.iter().map(|letter| letter.source.offset).collect()
+}
+
+fn end(records: u64) -> RedriveLine {
+    RedriveLine::End { records, refused: 0, error: None }
+}
+
+fn parked() -> Filter {
+    Filter { parked: Some(true), ..Filter::default() }
+}
+
+#[tokio::test]
+async fn letters_are_found_by_topic_group_handler_reason_key_and_time() {
+    let shop = shop(Ordering::Key).await;
+    shop.dead_letters().await;
+    shop.letter("p.parked", 0, 20, "a", "no user").await;
+    let text = |text: &str| Some(text.to_owned());
+    let any = Filter::default;
+    for (filter, expected) in [
+        (any(), vec![20, 4, 5, 9, 10]),
+        (Filter { topic: text("t.dead-letters"), ..any() }, vec![4, 5, 9, 10]),
+        (Filter { topic: text("elsewhere"), ..any() }, vec![]),
+        (Filter { group: text("p"), ..any() }, vec![20]),
+        (Filter { handler: text("h1"), ..any() }, vec![9, 10]),
+        (Filter { handler: text("h1@0a0a0a0a0a0a"), ..any() }, vec![9, 10]),
+        (Filter { handler: text("h"), ..any() }, vec![]),
+        (Filter { reason: text("user"), ..any() }, vec![20, 4, 9]),
+        (Filter { key: text("a"), ..any() }, vec![20, 4, 9]),
+        (Filter { since: Some("1970-01-01T00:16:49Z".parse().unwrap()), ..any() }, vec![20, 9, 10]),
+        (Filter { parked: Some(false), reason: text("user"), ..any() }, vec![4, 9]),
+        (parked(), vec![20]),
+    ] {
+        assert_eq!(shop.listed(filter.clone()).await, expected, "{filter:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_page_says_where_the_next_one_begins() {
+    let shop = shop(Ordering::Key).await;
+    shop.dead_letters().await;
+    let mut from: Option<String> = None;
+    let mut seen = Vec::new();
+    loop {
+        let page = shop.look(Filter::default(), from.as_deref(), 1).await;
+        assert!(page.dead_letters.len() <= 1);
+        seen.extend(offsets(&page));
+        from = page.next;
+        if from.is_none() {
+            break;
+        }
+    }
+    assert_eq!(seen, [4, 5, 9, 10]);
+}
+
+#[tokio::test]
+async fn a_redrive_writes_records_back_as_they_were_and_a_second_one_nothing() {
+    let shop = shop(Ordering::Key).await;
+    shop.dead_letters().await;
+    let only = Filter { reason: Some("user".into()), ..Filter::default() };
+    let order = Order { filter: only.clone(), dry_run: true };
+    let lines = shop.redrive(order.clone()).await;
+    let would = RedriveLine::Redriven { letter: "t.dead-letters/0@0".into(), to: "t/0".into() };
+    assert_eq!((&lines[0], &lines[2]), (&would, &end(2)));
+    assert!(shop.records("t", 0).await.is_empty(), "a dry run writes nothing");
+
+    let order = Order { dry_run: false, ..order };
+    let lines = shop.redrive(order.clone()).await;
+    let did = RedriveLine::Redriven { letter: "t.dead-letters/0@0".into(), to: "t/0@0".into() };
+    assert_eq!((&lines[0], &lines[2]), (&did, &end(2)));
+    for (partition, value) in [(0, "value 4"), (1, "value 9")] {
+        let [record] = &shop.records("t", partition).await[..] else { panic!("one record") };
+        assert_eq!(record.value.as_deref(), Some(value.as_bytes()));
+        assert_eq!(record.key.as_deref(), Some(b"a".as_slice()));
+        assert_eq!(record.headers.len(), 1, "its own header: {:?}", record.headers);
+    }
+    assert_eq!(shop.listed(Filter::default()).await, [5, 10]);
+    assert_eq!(shop.redrive(order).await, [end(0)]);
+    assert_eq!(shop.redrive(Order::default()).await.last(), Some(&end(2)));
+    assert_eq!(shop.listed(Filter::default()).await, Vec::<u64>::new());
+}
+
+#[tokio::test]
+async fn a_redrive_that_nobody_listens_to_ends_and_the_next_goes_on() {
+    let shop = shop(Ordering::Key).await;
+    shop.dead_letters().await;
+    let (lines, told) = mpsc::channel(100);
+    drop(told);
+    redrive(shop.broker.clone(), shop.config.clone(), Order::default(), lines).await;
+    assert_eq!(shop.listed(Filter::default()).await, [5, 9, 10]);
+    assert_eq!(shop.redrive(Order::default()).await.last(), Some(&end(3)));
+    assert_eq!((shop.records("t", 0).await.len(), shop.records("t", 1).await.len()), (2, 2));
+}
+
+#[tokio::test]
+async fn a_letter_whose_source_is_gone_is_refused_and_the_others_go_on() {
+    let shop = shop(Ordering::Key).await;
+    let nowhere = Letter {
+        source: "gone/0@1".parse().unwrap(),
+        group: "g".into(),
+        handler: "h@0".into(),
+        attempts: 1,
+        reason: "r".into(),
+        rejected_at: SystemTime::UNIX_EPOCH,
+    };
+    let record = NewRecord { headers: nowhere.headers(), ..NewRecord::new("t.dead-letters", "v") };
+    shop.broker.produce(NewRecord { partition: Some(0), ..record }).await.unwrap();
+    shop.dead_letters().await;
+    let lines = shop.redrive(Order::default()).await;
+    assert!(
+        matches!(&lines[0], RedriveLine::Refused { letter, reason }
+            if letter == "t.dead-letters/0@0" && reason.contains("gone")),
+        "{lines:?}"
+    );
+    assert_eq!(lines.last(), Some(&RedriveLine::End { records: 4, refused: 1, error: None }));
+}
+
+#[tokio::test]
+async fn parked_lanes_are_asked_for_once_each_by_the_order_that_their_group_keeps() {
+    for (ordering, lanes) in [(Ordering::Partition, 1), (Ordering::Key, 2), (Ordering::None, 4)] {
+        let shop = shop(ordering).await;
+        for (offset, key) in [(1, "a"), (2, "b"), (3, "a"), (4, "a")] {
+            shop.letter("p.parked", 0, offset, key, "r").await;
+        }
+        shop.letter("t.dead-letters", 0, 5, "a", "r").await;
+        let lines = shop.redrive(Order { filter: parked(), dry_run: false }).await;
+        assert_eq!(lines.len(), lanes + 1, "{ordering:?}: {lines:?}");
+        assert_eq!(lines.last(), Some(&end(4)));
+        let marks = shop.records("p.parked", 0).await.split_off(4);
+        let released = |record: &Record| match letter::read(record) {
+            Some(Entry::Mark(Mark { kind: MarkKind::Released, letter, .. })) => letter.offset,
+            other => panic!("{other:?}"),
+        };
+        let mut released: Vec<_> = marks.iter().map(released).collect();
+        released.sort_unstable();
+        assert_eq!(released, [0, 1, 2, 3][..lanes], "{ordering:?}");
+        assert!(shop.records("t", 0).await.is_empty(), "the member handles them");
+    }
+}
+
+#[tokio::test]
+async fn a_lane_that_holds_a_letter_that_is_meant_is_given_back_as_a_whole() {
+    let shop = shop(Ordering::Key).await;
+    for (offset, key, reason) in [(1, "a", "bad"), (2, "a", "behind"), (3, "b", "bad")] {
+        shop.letter("p.parked", 0, offset, key, reason).await;
+    }
+    let filter = Filter { reason: Some("behind".into()), ..parked() };
+    let lines = shop.redrive(Order { filter, dry_run: false }).await;
+    let lane = RedriveLine::Released { letter: "p.parked/0@0".into(), records: 2 };
+    assert_eq!(lines, [lane, end(2)]);
+}
+
+#[tokio::test]
+async fn a_group_that_parks_no_more_is_told_to_before_its_lanes_are_given_back() {
+    let mut shop = shop(Ordering::Key).await;
+    shop.letter("p.parked", 0, 1, "a", "bad").await;
+    let mut config = (*shop.config).clone();
+    config.groups[1].on_reject = OnReject::Drop;
+    shop.config = Arc::new(config);
+    let lines = shop.redrive(Order { filter: parked(), dry_run: false }).await;
+    let Some(RedriveLine::End { error: Some(error), .. }) = lines.last() else {
+        panic!("{lines:?}")
+    };
+    assert!(error.contains("on-reject"), "{error}");
+}

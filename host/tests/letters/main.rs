@@ -1,0 +1,278 @@
+//! What was given up on, as an operator sees it: parked lanes that outlive a kill and are given back in order, dead
+//! letters that are listed and redriven once. The same steps on the embedded broker and on a real Kafka.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+#[path = "../support/gateway.rs"]
+#[allow(dead_code, reason = "each test binary uses its part of the support")]
+mod gateway;
+mod in_process;
+#[path = "../support/kafka.rs"]
+mod kafka;
+#[path = "../support/plugins.rs"]
+#[allow(dead_code, reason = "each test binary uses its part of the support")]
+mod plugins;
+
+use std::process::{Command, Output};
+
+use gateway::{Gateway, wait_until, working_directory};
+use kafka::Kind;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// A working directory with one topic, one group with `flaky` as its handler, and names that nobody else uses.
+struct Shop {
+    directory: TempDir,
+    topic: String,
+    is_kafka: bool,
+}
+
+impl Shop {
+    fn on_embedded(group: &str) -> Self {
+        Self::new("kind = \"embedded\"\npath = \"data\"", "s".into(), group, false)
+    }
+
+    /// `None`: there is no Kafka, the test is to be skipped.
+    fn on_kafka(name: &str, group: &str) -> Option<Self> {
+        let broker =
+            format!("kind = \"kafka\"\nbootstrap-servers = \"{}\"", kafka::shared(Kind::Kraft)?);
+        let topic = format!("{name}-{}-{:08x}", std::process::id(), fastrand::u32(..));
+        Some(Self::new(&broker, topic, group, true))
+    }
+
+    fn new(broker: &str, topic: String, group: &str, is_kafka: bool) -> Self {
+        // A static member takes its place again at once after a kill.
+        let directory = working_directory(&format!(
+            r#"
+[broker]
+{broker}
+[[topics]]
+name = "{topic}"
+partitions = 2
+[[groups]]
+id = "{topic}-group"
+topics = ["{topic}"]
+handler = {{ plugin = "flaky" }}
+output-topic = "{topic}-out"
+instance-id = "one"
+{group}
+"#
+        ));
+        plugins::install("flaky", &directory.path().join("plugins"), "flaky");
+        Self { directory, topic, is_kafka }
+    }
+
+    fn start(&self) -> Gateway {
+        let gateway = Gateway::start(self.directory.path(), &["run"], &[]);
+        wait_until("the gateway is ready", || match gateway.get("/ready") {
+            (200, _) => Ok(()),
+            (_, reasons) => Err(format!("{reasons}\n{}", gateway.tail())),
+        });
+        gateway
+    }
+
+    fn send(&self, gateway: &Gateway, key: &str, value: &Value) {
+        let record = json!({"topic": self.topic, "partition": 0, "key": key, "value": value});
+        let (status, answer) = gateway.send(&record);
+        assert_eq!(status, 200, "{answer}");
+    }
+
+    /// Puts a handler in its place that emits every record in upper case.
+    fn mend(&self, gateway: &Gateway) {
+        let (_, before) = gateway.get("/api/v1/plugins/flaky");
+        plugins::install("uppercase", &self.directory.path().join("plugins"), "flaky");
+        wait_until("another handler serves under that name", || {
+            let (_, now) = gateway.get("/api/v1/plugins/flaky");
+            if now["generation"] != before["generation"] { Ok(()) } else { Err(gateway.tail()) }
+        });
+    }
+
+    /// `keyway dead-letters ...` against a gateway, or against the broker of the configuration.
+    fn command(&self, gateway: Option<&Gateway>, arguments: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_keyway"));
+        command.current_dir(self.directory.path()).arg("dead-letters").args(arguments);
+        match gateway {
+            Some(gateway) => command.args(["--admin", &format!("http://{}", gateway.admin())]),
+            None => command.env("KEYWAY__ADMIN__LISTEN", "127.0.0.1:1"), // nobody's
+        };
+        command.output().unwrap()
+    }
+
+    fn redrive(&self, gateway: Option<&Gateway>, arguments: &[&str]) -> String {
+        let output = self.command(gateway, &[&["redrive"], arguments].concat());
+        let (out, error) =
+            (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+        assert!(output.status.success(), "{out}{error}");
+        out
+    }
+
+    /// The source offsets of what was given up on and is still to be dealt with.
+    fn listed(&self, gateway: Option<&Gateway>) -> Vec<u64> {
+        let output = self.command(gateway, &["list", "--json"]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let page: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(page["next"], Value::Null, "{page}");
+        let letters = page["dead_letters"].as_array().unwrap();
+        letters.iter().map(|letter| letter["source"]["offset"].as_u64().unwrap()).collect()
+    }
+
+    fn wait_until_listed(&self, gateway: &Gateway, expected: &[u64]) {
+        wait_until(&format!("{expected:?} are listed"), || {
+            let listed = self.listed(Some(gateway));
+            if listed == expected { Ok(()) } else { Err(format!("{listed:?}\n{}", gateway.tail())) }
+        });
+    }
+
+    fn wait_for_lag_of_zero(&self, gateway: &Gateway) {
+        wait_until("everything is handled or given up on", || {
+            let (_, shown) = gateway.get(&format!("/api/v1/groups/{}-group", self.topic));
+            let partitions = shown["partitions"].as_array().cloned().unwrap_or_default();
+            let done =
+                partitions.len() == 2 && partitions.iter().all(|partition| partition["lag"] == 0);
+            done.then_some(()).ok_or_else(|| format!("{shown:#}\n{}", gateway.tail()))
+        });
+    }
+
+    /// The numbers in what the handler emitted for a key, in order.
+    fn emitted(&self, gateway: &Gateway, key: &str) -> Vec<u64> {
+        let mut numbers = Vec::new();
+        for partition in 0..2 {
+            let path = format!(
+                "/api/v1/topics/{}-out/records?limit=1000&partition={partition}",
+                self.topic
+            );
+            let (_, page) = gateway.get(&path);
+            let records = page["records"].as_array().cloned().unwrap_or_default();
+            for record in records.iter().filter(|record| record["key"] == key) {
+                let value: Value = serde_json::from_str(record["value"].as_str().unwrap()).unwrap();
+                numbers.push(value["N"].as_u64().unwrap());
+            }
+        }
+        numbers
+    }
+
+    fn wait_until_emitted(&self, gateway: &Gateway, key: &str, expected: &[u64]) {
+        wait_until(&format!("{expected:?} are emitted for {key}"), || {
+            let emitted = self.emitted(gateway, key);
+            if emitted == expected {
+                Ok(())
+            } else {
+                Err(format!("{emitted:?}\n{}", gateway.tail()))
+            }
+        });
+    }
+}
+
+const PARK: &str = "on-reject = \"park\"\nordering = \"key\"";
+
+fn numbered(what: &str, number: u64) -> Value {
+    json!({"do": what, "n": number, "reason": "told to"})
+}
+
+#[test]
+fn a_parked_lane_outlives_a_kill_and_is_given_back_in_order_on_the_embedded_broker() {
+    parked_lanes(&Shop::on_embedded(PARK));
+}
+
+#[test]
+fn a_parked_lane_outlives_a_kill_and_is_given_back_in_order_on_kafka() {
+    let Some(shop) = Shop::on_kafka("parked", PARK) else { return };
+    parked_lanes(&shop);
+}
+
+fn parked_lanes(shop: &Shop) {
+    let gateway = shop.start();
+    shop.send(&gateway, "ada", &numbered("reject", 0));
+    for number in 1..20 {
+        shop.send(&gateway, "ada", &numbered("ok", number));
+        shop.send(&gateway, "bob", &numbered("ok", number));
+    }
+    shop.wait_for_lag_of_zero(&gateway);
+    // Ada's records, at every other offset, and none of Bob's.
+    let parked: Vec<u64> = [0].into_iter().chain((1..20).map(|number| 2 * number - 1)).collect();
+    shop.wait_until_listed(&gateway, &parked);
+    gateway.signal("KILL");
+    drop(gateway);
+
+    let gateway = shop.start();
+    shop.send(&gateway, "ada", &numbered("ok", 20));
+    shop.send(&gateway, "bob", &numbered("ok", 20));
+    shop.wait_for_lag_of_zero(&gateway);
+    shop.wait_until_listed(&gateway, &[parked.clone(), vec![39]].concat());
+    shop.mend(&gateway);
+    shop.send(&gateway, "bob", &numbered("ok", 21));
+    shop.wait_until_emitted(&gateway, "bob", &[21]);
+    assert_eq!(shop.emitted(&gateway, "ada"), Vec::<u64>::new(), "its lane waits");
+
+    let told = shop.redrive(Some(&gateway), &["--parked", "--dry-run"]);
+    assert!(told.contains("21 records would be given back"), "{told}");
+    let told = shop.redrive(Some(&gateway), &["--parked", "--key", "ada"]);
+    assert!(told.contains("21 records were given back"), "{told}");
+    for number in 21..30 {
+        shop.send(&gateway, "ada", &numbered("ok", number));
+    }
+    shop.wait_until_emitted(&gateway, "ada", &(0..30).collect::<Vec<_>>());
+    shop.wait_until_listed(&gateway, &[]);
+    let told = shop.redrive(Some(&gateway), &["--parked"]);
+    assert!(told.contains("0 records were given back"), "{told}");
+    shop.send(&gateway, "ada", &numbered("ok", 30));
+    shop.wait_until_emitted(&gateway, "ada", &(0..31).collect::<Vec<_>>());
+}
+
+#[test]
+fn dead_letters_are_listed_with_their_cause_and_redriven_once_on_the_embedded_broker() {
+    dead_letters(&Shop::on_embedded("ordering = \"key\""));
+}
+
+#[test]
+fn dead_letters_are_listed_with_their_cause_and_redriven_once_on_kafka() {
+    let Some(shop) = Shop::on_kafka("letters", "ordering = \"key\"") else { return };
+    dead_letters(&shop);
+}
+
+fn dead_letters(shop: &Shop) {
+    let gateway = shop.start();
+    for number in 0..5 {
+        shop.send(&gateway, "ada", &numbered("reject", number));
+        shop.send(&gateway, "ada", &numbered("ok", 100));
+    }
+    shop.wait_until_listed(&gateway, &[0, 2, 4, 6, 8]);
+    let output = shop.command(Some(&gateway), &["list", "--reason", "told"]);
+    let table = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        table.starts_with(&format!("{}.dead-letters: 5 dead letters\n", shop.topic)),
+        "{table}"
+    );
+    assert!(table.contains(&format!("{}/0@8", shop.topic)) && table.contains("told to"), "{table}");
+    let none = shop.redrive(Some(&gateway), &["--reason", "another cause"]);
+    assert_eq!(none, "0 records were given back.\n");
+
+    shop.mend(&gateway);
+    let told = shop.redrive(Some(&gateway), &[]);
+    assert_eq!(told, "5 records were given back.\n");
+    shop.wait_until_emitted(&gateway, "ada", &[0, 1, 2, 3, 4]);
+    assert_eq!(shop.redrive(Some(&gateway), &[]), "0 records were given back.\n");
+    assert_eq!(shop.listed(Some(&gateway)), Vec::<u64>::new());
+    if shop.is_kafka {
+        without_a_gateway(shop, gateway);
+    }
+}
+
+/// On Kafka nobody has to run for it.
+fn without_a_gateway(shop: &Shop, gateway: Gateway) {
+    plugins::install("flaky", &shop.directory.path().join("plugins"), "flaky");
+    wait_until("it fails again", || {
+        shop.send(&gateway, "bob", &numbered("reject", 7));
+        let listed = shop.listed(Some(&gateway));
+        if listed.is_empty() { Err(gateway.tail()) } else { Ok(()) }
+    });
+    shop.wait_for_lag_of_zero(&gateway);
+    let listed = shop.listed(Some(&gateway));
+    gateway.terminate();
+    assert_eq!(shop.listed(None), listed);
+    let lines = shop.redrive(None, &["--json"]);
+    let last: Value = serde_json::from_str(lines.lines().last().unwrap()).unwrap();
+    assert_eq!(last, json!({"event": "end", "records": listed.len(), "refused": 0, "error": null}));
+    assert_eq!(lines.lines().count(), listed.len() + 1);
+    assert_eq!(shop.listed(None), Vec::<u64>::new());
+}
