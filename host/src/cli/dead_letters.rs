@@ -256,8 +256,8 @@ impl Report {
             return Err(Error::Failed("it ended early; run it again to go on".into()));
         };
         if !self.json {
-            let verb = if self.dry_run { "would be" } else { "were" };
-            writeln!(io::stdout(), "{} {verb} given back.", count(records, "record"))?;
+            let what = if self.dry_run { "Would be given back" } else { "Given back" };
+            writeln!(io::stdout(), "{what}: {}.", count(records, "record"))?;
         }
         match error {
             Some(error) => Err(Error::Failed(format!("{error}; run it again to go on"))),

@@ -132,7 +132,7 @@ fn a_redrive_asks_for_what_is_filtered_and_tells_what_was_done() {
     let filter = ["--reason", "no user & more", "--group", "g", "--dry-run", "--admin", &url];
     let output = run(&env::temp_dir(), &[&["dead-letters", "redrive"], &filter[..]].concat());
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    assert_eq!(stdout(&output), "2 records would be given back.\n");
+    assert_eq!(stdout(&output), "Would be given back: 2 records.\n");
     let line = "POST /api/v1/dead-letters/redrive?group=g&reason=no%20user%20%26%20more&dry_run=true HTTP/1.1";
     assert_eq!(asked.recv().unwrap().0, line);
 }

@@ -205,16 +205,16 @@ fn parked_lanes(shop: &Shop) {
     assert_eq!(shop.emitted(&gateway, "ada"), Vec::<u64>::new(), "its lane waits");
 
     let told = shop.redrive(Some(&gateway), &["--parked", "--dry-run"]);
-    assert!(told.contains("21 records would be given back"), "{told}");
+    assert!(told.contains("Would be given back: 21 records"), "{told}");
     let told = shop.redrive(Some(&gateway), &["--parked", "--key", "ada"]);
-    assert!(told.contains("21 records were given back"), "{told}");
+    assert!(told.contains("Given back: 21 records"), "{told}");
     for number in 21..30 {
         shop.send(&gateway, "ada", &numbered("ok", number));
     }
     shop.wait_until_emitted(&gateway, "ada", &(0..30).collect::<Vec<_>>());
     shop.wait_until_listed(&gateway, &[]);
     let told = shop.redrive(Some(&gateway), &["--parked"]);
-    assert!(told.contains("0 records were given back"), "{told}");
+    assert!(told.contains("Given back: 0 records"), "{told}");
     shop.send(&gateway, "ada", &numbered("ok", 30));
     shop.wait_until_emitted(&gateway, "ada", &(0..31).collect::<Vec<_>>());
 }
@@ -245,13 +245,13 @@ fn dead_letters(shop: &Shop) {
     );
     assert!(table.contains(&format!("{}/0@8", shop.topic)) && table.contains("told to"), "{table}");
     let none = shop.redrive(Some(&gateway), &["--reason", "another cause"]);
-    assert_eq!(none, "0 records were given back.\n");
+    assert_eq!(none, "Given back: 0 records.\n");
 
     shop.mend(&gateway);
     let told = shop.redrive(Some(&gateway), &[]);
-    assert_eq!(told, "5 records were given back.\n");
+    assert_eq!(told, "Given back: 5 records.\n");
     shop.wait_until_emitted(&gateway, "ada", &[0, 1, 2, 3, 4]);
-    assert_eq!(shop.redrive(Some(&gateway), &[]), "0 records were given back.\n");
+    assert_eq!(shop.redrive(Some(&gateway), &[]), "Given back: 0 records.\n");
     assert_eq!(shop.listed(Some(&gateway)), Vec::<u64>::new());
     if shop.is_kafka {
         without_a_gateway(shop, gateway);
