@@ -39,6 +39,7 @@ impl From<BrokerError> for Problem {
             BrokerError::UnknownTopic(_) => (StatusCode::NOT_FOUND, "unknown-topic"),
             BrokerError::UnknownPartition(_) => (StatusCode::NOT_FOUND, "unknown-partition"),
             BrokerError::UnknownGroup(_) => (StatusCode::NOT_FOUND, "unknown-group"),
+            BrokerError::GroupHasMembers(_) => (StatusCode::CONFLICT, "group-has-members"),
             BrokerError::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "broker-unavailable"),
             BrokerError::Fatal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "broker-failed"),
         };

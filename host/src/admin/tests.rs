@@ -15,7 +15,7 @@ use super::{
 use crate::{
     broker::{
         Acknowledgement, Broker, BrokerError, EnsuredTopic, GroupInfo, Health, Member, MemberSpec,
-        ProduceError, TopicInfo, TopicSpec,
+        OffsetCommit, ProduceError, TopicInfo, TopicSpec,
     },
     record::{NewRecord, Record, TopicPartition},
 };
@@ -91,6 +91,18 @@ impl Broker for ToldBroker {
             "my-topic-group-1" => self.answer(example::group_info()),
             _ => Err(BrokerError::UnknownGroup(id.into())),
         }
+    }
+
+    async fn offsets_at(&self, _topic: &str, timestamp: u64) -> Result<Vec<u64>, BrokerError> {
+        self.answer(vec![timestamp / 1000, 6, 0])
+    }
+
+    async fn set_committed(
+        &self,
+        group: &str,
+        _offsets: Vec<OffsetCommit>,
+    ) -> Result<(), BrokerError> {
+        Err(BrokerError::GroupHasMembers(group.into()))
     }
 
     async fn groups(&self) -> Result<Vec<String>, BrokerError> {

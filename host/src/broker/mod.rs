@@ -68,6 +68,25 @@ pub trait Broker: Send + Sync + 'static {
     /// [`BrokerError::UnknownGroup`] when there is none of that name.
     async fn group(&self, id: &str) -> Result<GroupInfo, BrokerError>;
 
+    /// For each partition of a topic the offset of its first record with this timestamp (milliseconds since the Unix
+    /// epoch) or a later one; its end where there is none.
+    ///
+    /// # Errors
+    /// [`BrokerError::UnknownTopic`] when there is none of that name.
+    async fn offsets_at(&self, topic: &str, timestamp: u64) -> Result<Vec<u64>, BrokerError>;
+
+    /// Commits offsets in the name of a group that has no members, so that its next members begin there. A group that
+    /// is not there comes to be.
+    ///
+    /// # Errors
+    /// [`BrokerError::GroupHasMembers`]: they commit for themselves. [`BrokerError::UnknownTopic`] and
+    /// [`BrokerError::UnknownPartition`], where the broker looks at that. Nothing is committed then.
+    async fn set_committed(
+        &self,
+        group: &str,
+        offsets: Vec<OffsetCommit>,
+    ) -> Result<(), BrokerError>;
+
     /// The names of all groups that have members or committed offsets.
     async fn groups(&self) -> Result<Vec<String>, BrokerError>;
 
@@ -149,6 +168,9 @@ pub enum BrokerError {
     /// There is no such group.
     #[error("there is no group {0:?}")]
     UnknownGroup(String),
+    /// The group has members, and only they may do this.
+    #[error("the group {0:?} has members")]
+    GroupHasMembers(String),
     /// The broker cannot be asked now; later it may answer.
     #[error("{0}")]
     Unavailable(String),

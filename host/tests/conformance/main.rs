@@ -68,6 +68,10 @@ macro_rules! every_case {
             positions:
                 a_seek_goes_on_at_another_offset,
                 a_paused_partition_is_silent_until_it_is_resumed;
+            steering:
+                offsets_are_found_by_time,
+                a_group_without_members_begins_where_it_was_set,
+                a_group_with_members_is_not_set_from_outside;
         }
     };
 }

@@ -11,7 +11,7 @@ use futures_util::{FutureExt, future::BoxFuture};
 use keyway::{
     broker::{
         Acknowledge, Acknowledgement, Broker, BrokerError, EnsuredTopic, GroupInfo, Health, Member,
-        MemberSpec, ProduceError, Produced, TopicInfo, TopicSpec,
+        MemberSpec, OffsetCommit, ProduceError, Produced, TopicInfo, TopicSpec,
     },
     handler::{Generation, SelectError, Selection, Selector, Target},
     record::{NewRecord, Record, TopicPartition, partition_for_key},
@@ -135,6 +135,14 @@ impl Broker for ScriptedBroker {
     }
 
     async fn group(&self, _: &str) -> Result<GroupInfo, BrokerError> {
+        Err(not_here())
+    }
+
+    async fn offsets_at(&self, _: &str, _: u64) -> Result<Vec<u64>, BrokerError> {
+        Err(not_here())
+    }
+
+    async fn set_committed(&self, _: &str, _: Vec<OffsetCommit>) -> Result<(), BrokerError> {
         Err(not_here())
     }
 

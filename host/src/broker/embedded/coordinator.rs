@@ -17,7 +17,9 @@ use super::{
     queue::{Queue, Refused, Request},
 };
 use crate::{
-    broker::{CommitError, GroupMember, GroupState, MemberSpec, OffsetCommit, process_name},
+    broker::{
+        BrokerError, CommitError, GroupMember, GroupState, MemberSpec, OffsetCommit, process_name,
+    },
     record::TopicPartition,
 };
 
@@ -152,6 +154,32 @@ impl Coordinator {
         if let Err(Refused(request, error)) = self.queue.push(request) {
             request.fail(&error);
         }
+    }
+
+    /// Has offsets committed for a group that has no members. Under the lock, so that none joins before them.
+    pub(super) fn commit_without_members(
+        &self,
+        group: &str,
+        offsets: Vec<OffsetCommit>,
+        done: oneshot::Sender<Result<(), CommitError>>,
+    ) -> Result<(), BrokerError> {
+        let groups = self.groups();
+        if groups.contains_key(group) {
+            return Err(BrokerError::GroupHasMembers(group.into()));
+        }
+        let known = |OffsetCommit { partition, committed }: OffsetCommit| {
+            let topic = self.catalog.topic(&partition.topic);
+            let topic =
+                topic.ok_or_else(|| BrokerError::UnknownTopic(partition.topic.to_string()))?;
+            let found = topic.partitions.get(partition.partition as usize).cloned();
+            Ok((found.ok_or(BrokerError::UnknownPartition(partition))?, committed))
+        };
+        let offsets = offsets.into_iter().map(known).collect::<Result<_, BrokerError>>()?;
+        let request = Request::Commit { group: group.into(), offsets, done };
+        if let Err(Refused(request, error)) = self.queue.push(request) {
+            request.fail(&error);
+        }
+        Ok(())
     }
 
     /// Shares out anew what a topic that is new, or may be, brings.

@@ -53,7 +53,7 @@ use self::{
 };
 use super::{
     Acknowledgement, Broker, BrokerError, EnsuredTopic, GroupInfo, GroupState, Health, Member,
-    MemberSpec, ProduceError, TopicInfo, TopicSpec,
+    MemberSpec, OffsetCommit, ProduceError, TopicInfo, TopicSpec,
 };
 use crate::{
     config::Retention,
@@ -289,6 +289,32 @@ impl Broker for Embedded {
         }
         let (state, members) = live.unwrap_or((GroupState::Empty, Vec::new()));
         Ok(GroupInfo { id: id.into(), state, members, committed })
+    }
+
+    async fn offsets_at(&self, topic: &str, timestamp: u64) -> Result<Vec<u64>, BrokerError> {
+        let found = self.shared.catalog.topic(topic);
+        let topic = found.ok_or_else(|| BrokerError::UnknownTopic(topic.into()))?;
+        self.read(move |shared| {
+            let first = |partition: &Arc<Partition>| {
+                shared.readers.with(|file| store::first_since(file, partition, timestamp))
+            };
+            topic.partitions.iter().map(first).collect()
+        })
+        .await
+    }
+
+    async fn set_committed(
+        &self,
+        group: &str,
+        offsets: Vec<OffsetCommit>,
+    ) -> Result<(), BrokerError> {
+        let (done, committed) = oneshot::channel();
+        self.shared.coordinator.commit_without_members(group, offsets, done)?;
+        let closed = |_| BrokerError::Unavailable("the broker is closed".into());
+        committed
+            .await
+            .map_err(closed)?
+            .map_err(|error| BrokerError::Unavailable(error.to_string()))
     }
 
     async fn groups(&self) -> Result<Vec<String>, BrokerError> {

@@ -269,6 +269,26 @@ pub(super) fn read(
     Ok(records)
 }
 
+/// The offset of the first record of a partition that is from `timestamp` or later; its end where there is none. Looks
+/// at one record after the other, for their timestamps are their writers' and need not ascend.
+pub(super) fn first_since(
+    connection: &Connection,
+    partition: &Partition,
+    timestamp: u64,
+) -> Result<u64, StoreError> {
+    let Extent { beginning, end, .. } = partition.extent();
+    let range = (position(partition.id, beginning), position(partition.id, end));
+    let timestamp = i64::try_from(timestamp).unwrap_or(i64::MAX);
+    let found = connection
+        .prepare_cached(
+            "SELECT position FROM records WHERE position >= ?1 AND position < ?2 AND timestamp >= ?3
+             ORDER BY position LIMIT 1",
+        )?
+        .query_row([range.0, range.1, timestamp], |row| row.get(0))
+        .optional()?;
+    Ok(found.map_or(end, offset_of))
+}
+
 /// Whether retention has removed everything below `offset`. What a reader misses in its snapshot was removed before,
 /// so it does not matter that this looks later.
 fn removed(

@@ -45,7 +45,7 @@ use self::{
 };
 use super::{
     Acknowledgement, Broker, BrokerError, EnsuredTopic, GroupInfo, Health, Member, MemberSpec,
-    TopicInfo, TopicSpec, process_name,
+    OffsetCommit, TopicInfo, TopicSpec, process_name,
 };
 use crate::record::{NewRecord, Record, TopicPartition};
 
@@ -264,6 +264,20 @@ impl Broker for Kafka {
         let config = self.settings.observer(&self.process);
         let (id, topics) = (id.to_owned(), self.refresh().await?);
         self.question(move |client| query::group(config, client, &id, &topics)).await
+    }
+
+    async fn offsets_at(&self, topic: &str, timestamp: u64) -> Result<Vec<u64>, BrokerError> {
+        let topic = (Arc::from(topic), self.look_up(topic).await?);
+        self.question(move |client| query::offsets_at(client, &topic, timestamp)).await
+    }
+
+    async fn set_committed(
+        &self,
+        group: &str,
+        offsets: Vec<OffsetCommit>,
+    ) -> Result<(), BrokerError> {
+        let (config, group) = (self.settings.observer(&self.process), group.to_owned());
+        self.question(move |_| query::set_committed(config, &group, &offsets)).await
     }
 
     async fn groups(&self) -> Result<Vec<String>, BrokerError> {

@@ -1,5 +1,5 @@
 //! Questions to the cluster, each a call that blocks for a few seconds at most; [`super::Kafka`] runs them on threads
-//! that may block, a few at once. None has an effect on a group.
+//! that may block, a few at once. None but [`set_committed`] has an effect on a group.
 
 use std::{
     sync::Arc,
@@ -9,7 +9,7 @@ use std::{
 use rdkafka::{
     Offset, TopicPartitionList,
     config::ClientConfig,
-    consumer::{BaseConsumer, Consumer as _},
+    consumer::{BaseConsumer, CommitMode, Consumer as _},
     error::{KafkaError, RDKafkaErrorCode},
     groups::{self, GroupMemberInfo},
 };
@@ -24,7 +24,8 @@ use super::{
 };
 use crate::{
     broker::{
-        BrokerError, Committed, GroupInfo, GroupMember, GroupState, PartitionOffsets, TopicInfo,
+        BrokerError, Committed, GroupInfo, GroupMember, GroupState, OffsetCommit, PartitionOffsets,
+        TopicInfo,
     },
     record::{Record, TopicPartition},
 };
@@ -134,6 +135,48 @@ pub(super) fn records(
         }
     }
     Ok(records)
+}
+
+/// For each partition of a topic the offset of its first record from `timestamp` on, or its end.
+pub(super) fn offsets_at(
+    client: &Observing,
+    topic: &(Arc<str>, u32),
+    timestamp: u64,
+) -> Result<Vec<u64>, BrokerError> {
+    // Offsets from 2^63 on are librdkafka's own words for the ends of a partition.
+    let at = Offset::Offset(i64::try_from(timestamp).unwrap_or(i64::MAX));
+    let found = ends(client, std::slice::from_ref(topic), at)?;
+    let end = ends(client, std::slice::from_ref(topic), Offset::End)?;
+    let offset = |partition| {
+        let at = TopicPartition { topic: Arc::clone(&topic.0), partition };
+        let element = found.find_partition(&at.topic, partition as i32);
+        match element.map(|element| (element.error(), element.offset())) {
+            Some((Ok(()), Offset::Offset(offset))) => Ok(offset as u64),
+            Some((Err(error), _)) => Err(failed(&format!("offsets of {at}"), &error)),
+            _ => offset_of(&end, &at), // no record is as young as that
+        }
+    };
+    (0..topic.1).map(offset).collect()
+}
+
+/// Commits in the name of a group without joining it, which Kafka takes while the group has no members.
+pub(super) fn set_committed(
+    config: ClientConfig,
+    group: &str,
+    offsets: &[OffsetCommit],
+) -> Result<(), BrokerError> {
+    let what = format!("committing offsets of {group:?}");
+    let list = record::commits(offsets).map_err(|error| failed(&what, &error))?;
+    let committed = reader(config, group)?.commit(&list, CommitMode::Sync);
+    committed.map_err(|error| match error.rdkafka_error_code() {
+        Some(
+            RDKafkaErrorCode::UnknownMemberId
+            | RDKafkaErrorCode::IllegalGeneration
+            | RDKafkaErrorCode::RebalanceInProgress
+            | RDKafkaErrorCode::StaleMemberEpoch,
+        ) => BrokerError::GroupHasMembers(group.to_owned()),
+        _ => failed(&what, &error),
+    })
 }
 
 /// The groups' names.

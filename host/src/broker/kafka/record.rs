@@ -4,13 +4,14 @@ use std::{panic::AssertUnwindSafe, sync::Arc};
 
 use bytes::Bytes;
 use rdkafka::{
-    Offset,
+    Offset, TopicPartitionList,
+    error::KafkaResult,
     message::{BorrowedMessage, Headers as _, Message as _},
     topic_partition_list::TopicPartitionListElem,
 };
 
 use crate::{
-    broker::Committed,
+    broker::{Committed, OffsetCommit},
     record::{Header, Record},
 };
 
@@ -41,6 +42,19 @@ fn headers(message: &BorrowedMessage<'_>) -> Vec<Header> {
             value: header.value.map(Bytes::copy_from_slice),
         })
         .collect()
+}
+
+/// Offsets to commit, in librdkafka's form.
+pub(super) fn commits(offsets: &[OffsetCommit]) -> KafkaResult<TopicPartitionList> {
+    let mut list = TopicPartitionList::with_capacity(offsets.len());
+    for OffsetCommit { partition, committed } in offsets {
+        let mut element = list.add_partition(&partition.topic, partition.partition as i32);
+        element.set_offset(Offset::Offset(committed.offset as i64))?;
+        if !committed.metadata.is_empty() {
+            element.set_metadata(&committed.metadata);
+        }
+    }
+    Ok(list)
 }
 
 /// Stands for metadata that is not text.

@@ -159,6 +159,18 @@ impl Broker for Memory {
         unreachable!("a member asks for no group")
     }
 
+    async fn offsets_at(&self, _topic: &str, _timestamp: u64) -> Result<Vec<u64>, BrokerError> {
+        unreachable!("a member asks for no times")
+    }
+
+    async fn set_committed(
+        &self,
+        _group: &str,
+        _offsets: Vec<OffsetCommit>,
+    ) -> Result<(), BrokerError> {
+        unreachable!("a member commits as a member")
+    }
+
     async fn groups(&self) -> Result<Vec<String>, BrokerError> {
         unreachable!("a member asks for no groups")
     }

@@ -5,4 +5,5 @@ pub(crate) mod keys;
 pub(crate) mod offsets;
 pub(crate) mod positions;
 pub(crate) mod produce;
+pub(crate) mod steering;
 pub(crate) mod views;

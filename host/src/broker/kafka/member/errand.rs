@@ -129,16 +129,7 @@ impl Errands {
 
 impl Errandee {
     fn commit(&self, offsets: &[OffsetCommit]) -> Result<(), CommitError> {
-        let mut list = TopicPartitionList::new();
-        for OffsetCommit { partition, committed } in offsets {
-            let mut element = list.add_partition(&partition.topic, partition.partition as i32);
-            element
-                .set_offset(Offset::Offset(committed.offset as i64))
-                .map_err(|error| error::commit(&error))?;
-            if !committed.metadata.is_empty() {
-                element.set_metadata(&committed.metadata);
-            }
-        }
+        let list = record::commits(offsets).map_err(|error| error::commit(&error))?;
         self.consumer.commit(&list, CommitMode::Sync).map_err(|error| error::commit(&error))
     }
 
