@@ -19,6 +19,7 @@ use super::{
     problem::Problem,
     readiness,
     snapshot::{self, Group, Plugin, Records, Topic},
+    steering,
 };
 use crate::record::TopicPartition;
 
@@ -38,8 +39,9 @@ pub fn router(state: State, listen: SocketAddr) -> Router {
         .route("/topics/{topic}/records", get(records))
         .route("/groups", get(groups))
         .route("/groups/{id}", get(group))
-        .route("/groups/{id}/pause", post(pause))
-        .route("/groups/{id}/resume", post(resume))
+        .route("/groups/{id}/pause", post(steering::pause))
+        .route("/groups/{id}/resume", post(steering::resume))
+        .route("/groups/{id}/seek", post(steering::seek))
         .route("/plugins", get(plugins))
         .route("/plugins/{name}", get(plugin))
         .route("/plugins/{name}/rollback", any(not_yet))
@@ -67,7 +69,7 @@ async fn guarded(listen: SocketAddr, request: Request, next: Next) -> Response {
 }
 
 /// The name in the path.
-struct Name(String);
+pub(super) struct Name(pub(super) String);
 
 impl<S: Send + Sync> FromRequestParts<S> for Name {
     type Rejection = Problem;
@@ -143,26 +145,8 @@ async fn groups(Extract(state): Extract<State>) -> Answer<Vec<Group>> {
     in_time(inventory::groups(&*state.broker, &state.local.view())).await
 }
 
-async fn group(Extract(state): Extract<State>, Name(id): Name) -> Answer<Group> {
+pub(super) async fn group(Extract(state): Extract<State>, Name(id): Name) -> Answer<Group> {
     in_time(inventory::group(&*state.broker, &state.local.view(), &id)).await
-}
-
-async fn pause(state: Extract<State>, id: Name) -> Answer<Group> {
-    set_paused(state, id, true).await
-}
-
-async fn resume(state: Extract<State>, id: Name) -> Answer<Group> {
-    set_paused(state, id, false).await
-}
-
-/// Answers with the group as it is after that.
-async fn set_paused(Extract(state): Extract<State>, Name(id): Name, paused: bool) -> Answer<Group> {
-    if !state.local.set_paused(&id, paused).await {
-        let detail = format!("this process runs no member of a group {id:?}");
-        return Err(Problem::new(StatusCode::NOT_FOUND, "unknown-group", detail));
-    }
-    tracing::info!(group = id, paused, "An operator changed whether the group is paused.");
-    group(Extract(state), Name(id)).await
 }
 
 async fn plugins(Extract(state): Extract<State>) -> Json<Vec<Plugin>> {
@@ -194,7 +178,7 @@ async fn method_not_allowed(request: Request) -> Problem {
 }
 
 /// What the broker says, or that it takes too long: a probe or a page would rather know.
-async fn in_time<T>(
+pub(super) async fn in_time<T>(
     answer: impl Future<Output = Result<T, crate::broker::BrokerError>>,
 ) -> Answer<T> {
     match tokio::time::timeout(BROKER_TIME, answer).await {

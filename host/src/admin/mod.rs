@@ -3,7 +3,7 @@
 //! Owns the JSON shapes ([`snapshot`]), the routes, the status page and the metrics. Owns no state: every answer is
 //! made from the broker's word and from [`Local`] at the moment it is asked for, so there is nothing to keep in
 //! step and nothing on the path of a record. The command line asks the broker with the same functions
-//! ([`inventory`]) when no gateway runs.
+//! ([`inventory`], [`seek`]) when no gateway runs.
 //!
 //! Invariant: [`server`] has a thread and a runtime of its own, so it answers however busy the data port is.
 
@@ -16,19 +16,21 @@ mod metrics;
 mod page;
 mod problem;
 mod readiness;
+pub mod seek;
 pub mod server;
 pub mod snapshot;
+mod steering;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
 
 pub use server::{Bound, Running};
 use snapshot::View;
 
-use crate::broker::Broker;
+use crate::{broker::Broker, dispatch::Scope, record::TopicPartition};
 
 /// This process, as the admin port sees it.
 #[async_trait]
@@ -36,12 +38,37 @@ pub trait Local: Send + Sync + 'static {
     /// What is configured and how it does, at this moment. Called for every request: cheap, and never waits.
     fn view(&self) -> View;
 
-    /// Pauses the members of a group that live in this process, or lets them go on. `false`: it runs none.
-    async fn set_paused(&self, group: &str, paused: bool) -> bool;
+    /// Holds back the members of a group that live in this process, now and after a restart.
+    async fn pause(&self, group: &str, scope: &Scope, by: Option<String>)
+    -> Result<(), SteerError>;
+
+    /// Lets them go on, and what of it stands still by the policy `stop`.
+    async fn resume(&self, group: &str, scope: &Scope) -> Result<(), SteerError>;
+
+    /// Has the members of a group that live in this process go on at other offsets, which are committed first.
+    async fn seek(
+        &self,
+        group: &str,
+        offsets: BTreeMap<TopicPartition, u64>,
+    ) -> Result<(), SteerError>;
 
     /// What keeps this process from its work that neither the broker's health nor [`Local::view`] shows: that it
     /// still starts, or drains. Empty: nothing does.
     fn not_ready(&self) -> Vec<String>;
+}
+
+/// Why this process did not do with a group what was asked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SteerError {
+    /// It runs no member of it.
+    #[error("this process runs no member of that group")]
+    NotHere,
+    /// It cannot be done as things are.
+    #[error("{0}")]
+    Conflict(String),
+    /// It was tried and did not work, or not wholly.
+    #[error("{0}")]
+    Failed(String),
 }
 
 /// What the routes answer from.

@@ -1,15 +1,15 @@
 //! The admin port over a real socket, with a broker and a process that are only told about.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
 };
 
 use async_trait::async_trait;
 use serde_json::{Value, json};
 
 use super::{
-    Local, Running, State, server,
+    Local, Running, State, SteerError, server,
     snapshot::{View, example},
 };
 use crate::{
@@ -17,6 +17,7 @@ use crate::{
         Acknowledgement, Broker, BrokerError, EnsuredTopic, GroupInfo, Health, Member, MemberSpec,
         OffsetCommit, ProduceError, TopicInfo, TopicSpec,
     },
+    dispatch::{Pause, Pauses, Scope},
     record::{NewRecord, Record, TopicPartition},
 };
 
@@ -116,22 +117,51 @@ impl Broker for ToldBroker {
     async fn close(&self, _deadline: std::time::Duration) {}
 }
 
+/// Remembers what it was told to do with its group.
 #[derive(Default)]
 struct ToldProcess {
-    paused: AtomicBool,
+    pauses: Mutex<Pauses>,
+    sought: Mutex<BTreeMap<TopicPartition, u64>>,
+}
+
+fn runs(group: &str) -> Result<(), SteerError> {
+    if group == "my-topic-group-1" { Ok(()) } else { Err(SteerError::NotHere) }
 }
 
 #[async_trait]
 impl Local for ToldProcess {
     fn view(&self) -> View {
         let mut view = example::view();
-        view.groups[0].paused = self.paused.load(Ordering::Relaxed);
+        view.groups[0].pauses = Arc::new(self.pauses.lock().unwrap().clone());
         view
     }
 
-    async fn set_paused(&self, group: &str, paused: bool) -> bool {
-        self.paused.store(paused, Ordering::Relaxed);
-        group == "my-topic-group-1"
+    async fn pause(
+        &self,
+        group: &str,
+        scope: &Scope,
+        by: Option<String>,
+    ) -> Result<(), SteerError> {
+        runs(group)?;
+        let since = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_700_000_000);
+        self.pauses.lock().unwrap().pause(scope, &Pause { since, by });
+        Ok(())
+    }
+
+    async fn resume(&self, group: &str, scope: &Scope) -> Result<(), SteerError> {
+        runs(group)?;
+        let resumed = self.pauses.lock().unwrap().resume(scope);
+        resumed.map_err(|error| SteerError::Conflict(error.to_string()))
+    }
+
+    async fn seek(
+        &self,
+        group: &str,
+        offsets: BTreeMap<TopicPartition, u64>,
+    ) -> Result<(), SteerError> {
+        runs(group)?;
+        self.sought.lock().unwrap().extend(offsets);
+        Ok(())
     }
 
     fn not_ready(&self) -> Vec<String> {
@@ -142,16 +172,17 @@ impl Local for ToldProcess {
 struct Port {
     url: String,
     agent: ureq::Agent,
+    process: Arc<ToldProcess>,
     _running: Running,
 }
 
 fn port(down: bool) -> Port {
     let bound = server::bind(Some(([127, 0, 0, 1], 0).into())).unwrap();
     let url = format!("http://{}", bound.address());
-    let state =
-        State { broker: Arc::new(ToldBroker { down }), local: Arc::new(ToldProcess::default()) };
+    let process = Arc::new(ToldProcess::default());
+    let state = State { broker: Arc::new(ToldBroker { down }), local: process.clone() };
     let agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
-    Port { url, agent, _running: bound.serve(state).unwrap() }
+    Port { url, agent, process, _running: bound.serve(state).unwrap() }
 }
 
 impl Port {
@@ -165,6 +196,11 @@ impl Port {
         let request =
             headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
         let mut response = request.send_empty().unwrap();
+        (response.status().as_u16(), response.body_mut().read_json().unwrap())
+    }
+
+    fn post_json(&self, path: &str, body: &Value) -> (u16, Value) {
+        let mut response = self.agent.post(format!("{}{path}", self.url)).send_json(body).unwrap();
         (response.status().as_u16(), response.body_mut().read_json().unwrap())
     }
 
@@ -282,6 +318,102 @@ fn a_group_is_paused_and_resumed() {
     let (status, resumed) = port.post(&format!("{group}/resume"), &[]);
     assert_eq!((status, &resumed["members"][0]["state"]), (200, &json!("active")));
     assert_eq!(port.post("/api/v1/groups/none/pause", &[]).0, 404);
+}
+
+#[test]
+fn part_of_a_group_is_paused_by_a_query_or_a_body_and_shown_with_who_did_it() {
+    let port = port(false);
+    let group = "/api/v1/groups/my-topic-group-1";
+    let body = json!({"partitions": [0], "by": "ada"});
+    let (status, paused) = port.post_json(&format!("{group}/pause"), &body);
+    assert_eq!(status, 200, "{paused}");
+    let pause = json!({"since": "2023-11-14T22:13:20.000Z", "by": "ada"});
+    assert_eq!(paused["partitions"][0]["paused"], pause);
+    assert_eq!(paused["partitions"][1]["paused"], Value::Null);
+    let states: Vec<_> = (0..2).map(|index| paused["members"][index]["state"].clone()).collect();
+    assert_eq!(states, ["paused", "active"]);
+    assert_eq!(paused["this_process"]["paused"], false, "not all of it is");
+    let (_, paused) = port.post(&format!("{group}/pause?topic=my-topic&partitions=1,2"), &[]);
+    let parts = paused["this_process"]["pauses"].as_array().unwrap();
+    assert_eq!(parts.iter().map(|part| &part["partition"]).collect::<Vec<_>>(), [0, 1, 2]);
+    let (_, resumed) = port.post(&format!("{group}/resume?partitions=0"), &[]);
+    assert_eq!(resumed["partitions"][0]["paused"], Value::Null);
+    assert_eq!(port.post(&format!("{group}/pause"), &[]).0, 200);
+    let (status, problem) = port.post(&format!("{group}/resume?partitions=1"), &[]);
+    assert_eq!((status, &problem["code"]), (409, &json!("group-conflict")));
+}
+
+#[test]
+fn a_part_that_a_group_does_not_have_is_refused_with_what_it_has() {
+    let port = port(false);
+    for (query, part) in [
+        ("topic=other", "reads my-topic, not \"other\""),
+        ("partitions=3", "has 3 partitions, from 0, and no 3"),
+        ("partitions=one", "numbers with commas, not \"one\""),
+        ("partition=1", "unknown field"),
+    ] {
+        let (status, problem) =
+            port.post(&format!("/api/v1/groups/my-topic-group-1/pause?{query}"), &[]);
+        assert_eq!(status, 400, "{query}: {problem}");
+        assert!(problem["detail"].as_str().unwrap().contains(part), "{query}: {problem}");
+    }
+}
+
+#[test]
+fn a_group_that_is_read_is_moved_when_it_is_paused_or_by_force() {
+    let port = port(false);
+    let seek = "/api/v1/groups/my-topic-group-1/seek";
+    let (status, problem) = port.post_json(seek, &json!({"to": "beginning", "partitions": [0]}));
+    assert_eq!((status, &problem["code"]), (409, &json!("group-active")));
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(
+        detail.contains("my-topic/0 by m-0 of here:1; pause it (`keyway groups pause"),
+        "{detail}"
+    );
+
+    let dry =
+        json!({"to": "1970-01-01T00:00:07Z", "partitions": [0], "dry_run": true, "force": true});
+    let (status, sought) = port.post_json(seek, &dry);
+    let moved =
+        json!([{"topic": "my-topic", "partition": 0, "from": 40, "to": 7, "end_offset": 42}]);
+    assert_eq!((status, &sought["partitions"]), (200, &moved));
+    assert!(port.process.sought.lock().unwrap().is_empty());
+
+    assert_eq!(port.post_json(seek, &json!({"to": 41, "partitions": [0], "force": true})).0, 200);
+    port.post("/api/v1/groups/my-topic-group-1/pause?partitions=1", &[]);
+    assert_eq!(port.post_json(seek, &json!({"to": "end", "partitions": [1]})).0, 200);
+    let sought: Vec<_> = port.process.sought.lock().unwrap().clone().into_iter().collect();
+    let at = |number, offset| (TopicPartition::new("my-topic", number), offset);
+    assert_eq!(sought, [at(0, 41), at(1, 7)]);
+}
+
+#[test]
+fn members_of_another_process_are_not_moved_even_by_force() {
+    let port = port(false);
+    let (status, problem) = port
+        .post_json("/api/v1/groups/my-topic-group-1/seek", &json!({"to": "end", "force": true}));
+    assert_eq!((status, &problem["code"]), (409, &json!("group-active")));
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(detail.contains("my-topic/2 by m-3 of there:2; end those processes"), "{detail}");
+}
+
+#[test]
+fn a_seek_to_where_nothing_is_says_what_there_is() {
+    let port = port(false);
+    for (body, part) in [
+        (
+            json!({"to": 43, "partitions": [0]}),
+            "goes from offset 0 to its end at 42, and has no 43",
+        ),
+        (json!({"to": "soon"}), "2h ago"),
+        (json!({"to": "end", "topic": "other"}), "reads my-topic, not \"other\""),
+        (json!({"to": "end", "partitions": [9]}), "no 9"),
+        (json!({}), "`to` is an offset, or a place or time as text"),
+    ] {
+        let (status, problem) = port.post_json("/api/v1/groups/my-topic-group-1/seek", &body);
+        assert_eq!(status, 400, "{body}: {problem}");
+        assert!(problem["detail"].as_str().unwrap().contains(part), "{body}: {problem}");
+    }
 }
 
 #[test]

@@ -1,14 +1,21 @@
 //! What the admin port sees of this process.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use async_trait::async_trait;
 
-use super::parts::Parts;
-use crate::admin::{Local, snapshot::View};
+use super::{parts::Parts, pauses::PauseError};
+use crate::{
+    admin::{Local, SteerError, snapshot::View},
+    dispatch::{Scope, SeekError},
+    record::TopicPartition,
+};
 
 pub(super) struct LocalView {
     parts: Arc<Parts>,
@@ -18,6 +25,10 @@ pub(super) struct LocalView {
 impl LocalView {
     pub(super) fn new(parts: Arc<Parts>) -> Self {
         Self { parts, draining: AtomicBool::new(false) }
+    }
+
+    fn runs(&self, group: &str) -> Result<(), SteerError> {
+        if self.parts.runs(group) { Ok(()) } else { Err(SteerError::NotHere) }
     }
 
     /// From now on this process is not ready.
@@ -37,14 +48,35 @@ impl Local for LocalView {
         }
     }
 
-    async fn set_paused(&self, group: &str, paused: bool) -> bool {
-        let Some(group) = self.parts.group(group) else { return false };
-        if paused {
-            group.pause();
-        } else {
-            group.resume();
-        }
-        true
+    async fn pause(
+        &self,
+        group: &str,
+        scope: &Scope,
+        by: Option<String>,
+    ) -> Result<(), SteerError> {
+        self.runs(group)?;
+        let (id, scope) = (group.to_owned(), scope.clone());
+        Ok(self.parts.change_pauses(move |file| file.pause(&id, &scope, by)).await?)
+    }
+
+    async fn resume(&self, group: &str, scope: &Scope) -> Result<(), SteerError> {
+        self.runs(group)?;
+        let (id, resumed) = (group.to_owned(), scope.clone());
+        self.parts.change_pauses(move |file| file.resume(&id, &resumed)).await?;
+        self.parts.restart_stopped(group, scope);
+        Ok(())
+    }
+
+    async fn seek(
+        &self,
+        group: &str,
+        offsets: BTreeMap<TopicPartition, u64>,
+    ) -> Result<(), SteerError> {
+        let group = self.parts.group(group).ok_or(SteerError::NotHere)?;
+        group.seek(offsets).await.map_err(|error| match error {
+            SeekError::NotRead(_) => SteerError::Conflict(error.to_string()),
+            SeekError::Failed(reason) => SteerError::Failed(reason),
+        })
     }
 
     fn not_ready(&self) -> Vec<String> {
@@ -55,5 +87,16 @@ impl Local for LocalView {
             .iter()
             .map(|group| format!("group {group} waits for the broker to have its topics"));
         drains.into_iter().chain(waits).collect()
+    }
+}
+
+impl From<PauseError> for SteerError {
+    fn from(error: PauseError) -> Self {
+        match error {
+            PauseError::PausedAsAWhole(_) => Self::Conflict(error.to_string()),
+            PauseError::Unreadable { .. } | PauseError::Unwritable { .. } => {
+                Self::Failed(error.to_string())
+            }
+        }
     }
 }

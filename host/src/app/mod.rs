@@ -8,6 +8,7 @@
 mod check;
 mod local;
 mod parts;
+mod pauses;
 mod reload;
 
 use std::{future::Future, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
@@ -153,6 +154,7 @@ impl Gateway {
             async move { parts.start_groups().await }
         });
         let following = spawn(reload::follow(parts.clone(), config_file));
+        let pausing = spawn(pauses::follow(parts.clone()));
         let (stop, stopped) = oneshot::channel::<()>();
         let serving = http.map(|server| serve(server, &parts, stopped));
 
@@ -163,6 +165,7 @@ impl Gateway {
         local.drain();
         starting.abort();
         following.abort();
+        pausing.abort();
         drop(watch);
         drop(stop);
         let served = async {

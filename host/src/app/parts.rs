@@ -8,11 +8,14 @@ use std::{
 use arc_swap::ArcSwap;
 use tokio::time::Instant;
 
-use super::{Error, Options, Role, check};
+use super::{
+    Error, Options, Role, check,
+    pauses::{PauseError, PauseFile},
+};
 use crate::{
     broker::{Broker, BrokerError, EnsuredTopic, TopicSpec, embedded::Embedded, kafka::Kafka},
     config::{self, Config, Group as GroupConfig},
-    dispatch::{Group, GroupStatus},
+    dispatch::{Group, GroupStatus, Scope},
     handler::Handler,
     http,
     plugin::{Host, PluginError},
@@ -29,6 +32,7 @@ pub(super) struct Parts {
     pub(super) plugins: Host,
     pub(super) producer: Producer,
     pub(super) answers: Arc<http::Answers>,
+    pauses: Arc<PauseFile>,
     options: Options,
     groups: Mutex<Groups>,
 }
@@ -58,7 +62,7 @@ pub(super) fn open_broker(config: &config::Broker) -> Result<Arc<dyn Broker>, Er
         config::Broker::Embedded { path, retention } => {
             Arc::new(Embedded::open(path, *retention).map_err(Error::failed)?)
         }
-        config::Broker::Kafka { bootstrap_servers, properties } => {
+        config::Broker::Kafka { bootstrap_servers, properties, .. } => {
             Arc::new(Kafka::connect(bootstrap_servers, properties)?)
         }
     })
@@ -70,6 +74,7 @@ impl Parts {
     /// # Errors
     /// The broker's files cannot be used, or plugins cannot be loaded: all of those are named.
     pub(super) async fn load(config: Arc<Config>, options: Options) -> Result<Self, Error> {
+        let pauses = Arc::new(PauseFile::open(&config.broker).map_err(Error::failed)?);
         let broker = open_broker(&config.broker)?;
         let plugins = check::host(&config)?;
         let (selectors, mut wrong) = load_selectors(&plugins, &config).await;
@@ -85,6 +90,7 @@ impl Parts {
             config: ArcSwap::new(config),
             broker,
             plugins,
+            pauses,
             options,
             groups: Mutex::new(Groups { waiting, ..Groups::default() }),
         })
@@ -109,7 +115,14 @@ impl Parts {
             if let Some(wrap) = &self.options.wrap_handler {
                 handler = wrap(&config.id, handler);
             }
-            let group = Group::start(config, self.broker.clone(), self.producer.clone(), handler);
+            let pauses = self.pauses.of(&config.id);
+            if !pauses.is_empty() {
+                let what: Vec<_> = pauses.iter().map(|(scope, _)| scope.to_string()).collect();
+                tracing::warn!(group = %config.id, paused = what.join(", "),
+                    "A group begins paused, as operators left it; `keyway groups resume` lets it go on.");
+            }
+            let (broker, producer) = (self.broker.clone(), self.producer.clone());
+            let group = Group::start(config, broker, producer, handler, pauses);
             groups.running.push(Arc::new(group));
         }
     }
@@ -127,6 +140,36 @@ impl Parts {
     pub(super) fn group(&self, id: &str) -> Option<Arc<Group>> {
         let groups = self.lock();
         groups.running.iter().find(|group| &*group.config().id == id).cloned()
+    }
+
+    /// Whether this process runs the group, or will when the broker is there.
+    pub(super) fn runs(&self, id: &str) -> bool {
+        let groups = self.lock();
+        groups.running.iter().any(|group| &*group.config().id == id)
+            || groups.waiting.iter().any(|loaded| &*loaded.config.id == id)
+    }
+
+    /// Changes what is paused, or reads what another process has changed of it, and has every group follow. Even where
+    /// the change cannot be remembered it is in force.
+    pub(super) async fn change_pauses(
+        &self,
+        change: impl FnOnce(&PauseFile) -> Result<(), PauseError> + Send + 'static,
+    ) -> Result<(), PauseError> {
+        let pauses = self.pauses.clone();
+        let changing = tokio::task::spawn_blocking(move || change(&pauses));
+        let changed =
+            changing.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+        for group in &self.lock().running {
+            group.set_pauses(self.pauses.of(&group.config().id));
+        }
+        changed
+    }
+
+    /// Lets partitions of a group go on that stand still by the policy `stop`.
+    pub(super) fn restart_stopped(&self, id: &str, scope: &Scope) {
+        if let Some(group) = self.group(id) {
+            group.restart_stopped(scope);
+        }
     }
 
     pub(super) fn statuses(&self) -> Vec<GroupStatus> {

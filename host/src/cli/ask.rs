@@ -23,6 +23,8 @@ use crate::{
 
 /// How long a gateway may take for one answer; it gives up on its broker before that.
 const TIME: Duration = Duration::from_secs(10);
+/// How long it may take to move a group: what is in flight has to end first.
+const SEEK_TIME: Duration = Duration::from_secs(45);
 /// How long a broker that was only asked may take to close.
 const CLOSE: Duration = Duration::from_secs(2);
 /// Bytes of an answer.
@@ -71,7 +73,10 @@ impl Ask {
             Err(failure @ Failure::Refused { .. }) => return Err(failure.into()),
             // Nobody there, or somebody else: a gateway that found its port taken took another.
             Err(failure) => match &config.broker {
-                config::Broker::Kafka { .. } => ask_kafka(config, without_gateway)?,
+                config::Broker::Kafka { .. } => ask_broker(config, async |broker, view| {
+                    let answer = without_gateway(broker, view).await;
+                    answer.map_err(|error| format!("Kafka: {error}"))
+                })?,
                 config::Broker::Embedded { .. } => return Err(failure.into()),
             },
         };
@@ -89,10 +94,10 @@ impl Ask {
         without_gateway: impl AsyncFnOnce(Arc<dyn Broker>, Arc<Config>, mpsc::Sender<T>),
     ) -> Result<(), Error> {
         if let Some(url) = &self.admin {
-            return read_lines(post(url, path)?, lines);
+            return read_lines(post_at_length(url, path)?, lines);
         }
         let config = settings.load()?;
-        match post(&Settings::admin_url(&config), path) {
+        match post_at_length(&Settings::admin_url(&config), path) {
             Ok(body) => read_lines(body, lines),
             Err(failure @ Failure::Refused { .. }) => Err(failure.into()),
             Err(failure) => match &config.broker {
@@ -104,11 +109,43 @@ impl Ask {
 
     /// Asks the gateway for what only a gateway knows.
     pub(super) fn ask_gateway(self, settings: &Settings, path: &str) -> Result<Answer, Error> {
-        let url = match &self.admin {
-            Some(url) => url.clone(),
-            None => Settings::admin_url(&*settings.load()?),
+        Ok(Answer { text: get(&self.url(settings)?, path)?, json: self.json })
+    }
+
+    /// Has the gateway do what only a gateway can.
+    pub(super) fn post_gateway(
+        self,
+        settings: &Settings,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<Answer, Error> {
+        Ok(Answer { text: post(&self.url(settings)?, path, body, TIME)?, json: self.json })
+    }
+
+    /// Has the gateway do something. Where none answers at the address that is configured, does it on the broker itself,
+    /// with `without_gateway`.
+    pub(super) fn post<T: Serialize>(
+        self,
+        settings: &Settings,
+        path: &str,
+        body: &impl Serialize,
+        without_gateway: impl AsyncFnOnce(&dyn Broker, &View) -> Result<T, String>,
+    ) -> Result<Answer, Error> {
+        let answer = post(&self.url(settings)?, path, body, SEEK_TIME);
+        let text = match answer {
+            Ok(text) => text,
+            Err(failure @ Failure::Refused { .. }) => return Err(failure.into()),
+            Err(failure) if self.admin.is_some() => return Err(failure.into()),
+            Err(_nobody) => ask_broker(settings.load()?, without_gateway)?,
         };
-        Ok(Answer { text: get(&url, path)?, json: self.json })
+        Ok(Answer { text, json: self.json })
+    }
+
+    fn url(&self, settings: &Settings) -> Result<String, Error> {
+        match &self.admin {
+            Some(url) => Ok(url.clone()),
+            None => Ok(Settings::admin_url(&*settings.load()?)),
+        }
     }
 }
 
@@ -161,15 +198,15 @@ async fn broker_without_gateway(config: &Config) -> Result<Arc<dyn Broker>, Erro
     app::broker(config).await.map_err(|error| Error::Failed(error.to_string()))
 }
 
-fn ask_kafka<T: Serialize>(
+fn ask_broker<T: Serialize>(
     config: Arc<Config>,
-    question: impl AsyncFnOnce(&dyn Broker, &View) -> Result<T, BrokerError>,
+    question: impl AsyncFnOnce(&dyn Broker, &View) -> Result<T, String>,
 ) -> Result<String, Error> {
     super::run::runtime()?.block_on(async {
         let broker = broker_without_gateway(&config).await?;
         let answer = question(&*broker, &View::idle(config)).await;
         broker.close(CLOSE).await;
-        let answer = answer.map_err(|error| Error::Failed(format!("Kafka: {error}")))?;
+        let answer = answer.map_err(Error::Failed)?;
         serde_json::to_string(&answer).map_err(|error| Error::Failed(error.to_string()))
     })
 }
@@ -248,30 +285,37 @@ fn url(base: &str, path: &str) -> String {
 }
 
 fn get(base: &str, path: &str) -> Result<String, Failure> {
-    let agent: ureq::Agent = ureq::Agent::config_builder()
+    text(base, answered(base, agent(TIME).get(url(base, path)).call())?)
+}
+
+fn post(base: &str, path: &str, body: &impl Serialize, time: Duration) -> Result<String, Failure> {
+    text(base, answered(base, agent(time).post(url(base, path)).send_json(body))?)
+}
+
+fn agent(time: Duration) -> ureq::Agent {
+    ureq::Agent::config_builder()
         .http_status_as_error(false)
-        .timeout_global(Some(TIME))
+        .timeout_global(Some(time))
         .build()
-        .into();
-    let response = agent
-        .get(url(base, path))
-        .call()
-        .map_err(|error| Failure::NoGateway { url: base.to_owned(), cause: error.to_string() })?;
-    text(base, response)
+        .into()
+}
+
+fn answered(
+    base: &str,
+    answer: Result<Response<Body>, ureq::Error>,
+) -> Result<Response<Body>, Failure> {
+    answer.map_err(|error| Failure::NoGateway { url: base.to_owned(), cause: error.to_string() })
 }
 
 /// The body of an answer that takes as long as what it tells of.
-fn post(base: &str, path: &str) -> Result<Body, Failure> {
+fn post_at_length(base: &str, path: &str) -> Result<Body, Failure> {
     let agent: ureq::Agent = ureq::Agent::config_builder()
         .http_status_as_error(false)
         .timeout_connect(Some(TIME))
         .timeout_recv_response(Some(TIME))
         .build()
         .into();
-    let response = agent
-        .post(url(base, path))
-        .send_empty()
-        .map_err(|error| Failure::NoGateway { url: base.to_owned(), cause: error.to_string() })?;
+    let response = answered(base, agent.post(url(base, path)).send_empty())?;
     if response.status().is_success() {
         return Ok(response.into_body());
     }

@@ -21,10 +21,11 @@ enum Kind {
 }
 
 impl Kind {
-    fn keys(self) -> [&'static str; 2] {
+    /// The keys that only this kind has.
+    fn keys(self) -> &'static [&'static str] {
         match self {
-            Self::Embedded => ["path", "retention"],
-            Self::Kafka => ["bootstrap-servers", "properties"],
+            Self::Embedded => &["retention"],
+            Self::Kafka => &["bootstrap-servers", "properties"],
         }
     }
 }
@@ -33,6 +34,7 @@ impl Kind {
 pub(super) fn broker(mut table: Table<'_>, directory: &Path) -> Broker {
     let kind = kind(&mut table);
     let path = table.read("path", |field| field.path(directory));
+    let path = path.unwrap_or_else(|| directory.join("keyway-data"));
     let retention = retention(table.table("retention"));
     let servers = match kind {
         Some(Kind::Kafka) => {
@@ -44,12 +46,10 @@ pub(super) fn broker(mut table: Table<'_>, directory: &Path) -> Broker {
     let properties = table.field("properties").map(|field| properties(&field));
     table.finish();
     match kind {
-        Some(Kind::Embedded) => {
-            let path = path.unwrap_or_else(|| directory.join("keyway-data"));
-            Broker::Embedded { path, retention }
-        }
+        Some(Kind::Embedded) => Broker::Embedded { path, retention },
         // A kind that is wrong is reported; as Kafka it lets topics pass that are not listed.
         Some(Kind::Kafka) | None => Broker::Kafka {
+            path,
             bootstrap_servers: servers.unwrap_or_default().to_string(),
             properties: properties.unwrap_or_default(),
         },
@@ -66,7 +66,7 @@ fn kind(table: &mut Table<'_>) -> Option<Kind> {
     // A kind that comes from the environment puts out of force what the file says of the other kind.
     let overrides = given.is_some_and(|field| field.is_environment());
     for (word, other) in KINDS.into_iter().filter(|(_, other)| *other != kind) {
-        let fields = other.keys().into_iter().filter_map(|key| table.field(key));
+        let fields = other.keys().iter().filter_map(|key| table.field(key));
         for field in fields.filter(|field| field.is_environment() || !overrides) {
             field.refuse(
                 &format!("only for kind = {word:?}"),

@@ -62,6 +62,8 @@ pub enum Broker {
     },
     /// On Apache Kafka, or whatever speaks its protocol.
     Kafka {
+        /// The directory of what this gateway has to remember itself; made when it has.
+        path: PathBuf,
         /// `HOST:PORT`, several with commas.
         bootstrap_servers: String,
         /// Properties for librdkafka, as they are; those that would break a promise are refused.

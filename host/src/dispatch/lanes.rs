@@ -70,6 +70,8 @@ pub(super) struct Lanes {
     lanes: HashMap<Lane, Queue>,
     /// Lanes with waiting records that no run has taken, in the order of their turns; each at most once.
     ready: VecDeque<Lane>,
+    /// Of each partition that is held back, the lanes that would be ready.
+    suspended: HashMap<Slot, VecDeque<Lane>>,
     loads: HashMap<Slot, Load>,
 }
 
@@ -81,7 +83,13 @@ struct Queue {
 
 impl Lanes {
     pub(super) fn new(ordering: Ordering) -> Self {
-        Self { ordering, lanes: HashMap::new(), ready: VecDeque::new(), loads: HashMap::new() }
+        Self {
+            ordering,
+            lanes: HashMap::new(),
+            ready: VecDeque::new(),
+            suspended: HashMap::new(),
+            loads: HashMap::new(),
+        }
     }
 
     /// Queues a record that was read, behind those of its lane.
@@ -92,7 +100,14 @@ impl Lanes {
         let queue = self.lanes.entry(lane.clone()).or_default();
         queue.waiting.push_back(Delivery { record, attempt: 1 });
         if queue.waiting.len() == 1 && !queue.taken {
-            self.ready.push_back(lane);
+            self.make_ready(lane);
+        }
+    }
+
+    fn make_ready(&mut self, lane: Lane) {
+        match self.suspended.get_mut(&lane.slot) {
+            Some(suspended) => suspended.push_back(lane),
+            None => self.ready.push_back(lane),
         }
     }
 
@@ -130,8 +145,24 @@ impl Lanes {
         if queue.waiting.is_empty() {
             self.lanes.remove(lane);
         } else {
-            self.ready.push_back(lane.clone());
+            self.make_ready(lane.clone());
         }
+    }
+
+    /// Lets no run take a lane of this partition until [`Lanes::resume`]. Lanes that are taken stay so.
+    pub(super) fn suspend(&mut self, slot: Slot) {
+        if self.suspended.contains_key(&slot) {
+            return;
+        }
+        let ready = std::mem::take(&mut self.ready).into_iter();
+        let (theirs, rest) = ready.partition(|lane| lane.slot == slot);
+        self.ready = rest;
+        self.suspended.insert(slot, theirs);
+    }
+
+    /// Lets the lanes of a partition take turns again.
+    pub(super) fn resume(&mut self, slot: Slot) {
+        self.ready.extend(self.suspended.remove(&slot).into_iter().flatten());
     }
 
     /// What waits of one partition.
@@ -143,6 +174,7 @@ impl Lanes {
     pub(super) fn forget(&mut self, slot: Slot) {
         self.lanes.retain(|lane, _| lane.slot != slot);
         self.ready.retain(|lane| lane.slot != slot);
+        self.suspended.remove(&slot);
         self.loads.remove(&slot);
     }
 }
@@ -215,6 +247,12 @@ mod tests {
         Forget {
             slot: u64,
         },
+        Suspend {
+            slot: u64,
+        },
+        Resume {
+            slot: u64,
+        },
     }
 
     fn step() -> impl Strategy<Value = Step> {
@@ -223,6 +261,8 @@ mod tests {
             4 => (1..5usize).prop_map(|limit| Step::Take { limit }),
             4 => (0..4usize, 0..5usize).prop_map(|(nth, handled)| Step::End { nth, handled }),
             1 => (0..3u64).prop_map(|slot| Step::Forget { slot }),
+            1 => (0..3u64).prop_map(|slot| Step::Suspend { slot }),
+            1 => (0..3u64).prop_map(|slot| Step::Resume { slot }),
         ]
     }
 
@@ -231,6 +271,7 @@ mod tests {
     struct Model {
         waiting: BTreeMap<(u64, String), Vec<u64>>,
         taken: BTreeSet<(u64, String)>,
+        suspended: BTreeSet<u64>,
     }
 
     fn name(ordering: Ordering, record: &Record) -> String {
@@ -263,7 +304,9 @@ mod tests {
                         lanes.push(Slot(slot), record);
                     }
                     Step::Take { limit } => {
-                        let free = model.waiting.iter().any(|(lane, queue)| !queue.is_empty() && !model.taken.contains(lane));
+                        let free = model.waiting.iter().any(|(lane, queue)| {
+                            !queue.is_empty() && !model.taken.contains(lane) && !model.suspended.contains(&lane.0)
+                        });
                         let run = lanes.take(limit);
                         prop_assert_eq!(run.is_some(), free);
                         let Some(run) = run else { continue };
@@ -291,8 +334,17 @@ mod tests {
                         lanes.forget(Slot(slot));
                         model.waiting.retain(|(of, _), _| *of != slot);
                         model.taken.retain(|(of, _)| *of != slot);
+                        model.suspended.remove(&slot);
                         // A slot's number is never used again; here it is, so its old runs must go with it.
                         runs.retain(|(lane, _)| lane.0 != slot);
+                    }
+                    Step::Suspend { slot } => {
+                        lanes.suspend(Slot(slot));
+                        model.suspended.insert(slot);
+                    }
+                    Step::Resume { slot } => {
+                        lanes.resume(Slot(slot));
+                        model.suspended.remove(&slot);
                     }
                 }
                 for slot in 0..3 {

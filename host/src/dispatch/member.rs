@@ -11,6 +11,7 @@ mod handling;
 mod intake;
 mod letting_go;
 mod parking;
+mod steering;
 #[cfg(test)]
 mod tests;
 
@@ -24,12 +25,18 @@ use futures_util::{
     future::BoxFuture,
     stream::{FuturesUnordered, StreamExt},
 };
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::{mpsc, watch},
+    time::Instant,
+};
 
-use parking::{Parking, ParkingDone};
-
+pub(super) use self::steering::Order;
+use self::{
+    parking::{Parking, ParkingDone},
+    steering::Seek,
+};
 use super::{
-    Counters,
+    Counters, Pauses,
     lanes::{Lane, Lanes, Slot},
     output::Output,
     partition::Partition,
@@ -63,10 +70,8 @@ pub(super) struct Shared {
 /// What the group asks of its members.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Wish {
-    /// Take nothing new in.
-    pub(super) paused: bool,
-    /// Raised to let partitions go on that stand still by the policy `stop`.
-    pub(super) restarts: u64,
+    /// Hand nothing of these to the handler, and take nothing new of them in.
+    pub(super) pauses: Arc<Pauses>,
     /// Leave by then.
     pub(super) leave: Option<Instant>,
 }
@@ -87,6 +92,7 @@ enum Done {
     Cancelled { slot: Slot, count: usize },
     Committed { offsets: Vec<(Slot, Committed)>, result: Result<(), CommitError> },
     Released(Vec<Slot>),
+    SeekCommitted { seek: Seek, result: Result<(), CommitError> },
     Parking(ParkingDone),
 }
 
@@ -112,6 +118,8 @@ pub(super) struct Engine {
     next_deferred: u64,
     releases: Vec<Release>,
     parking: Parking,
+    /// Seeks whose partitions still have something in flight.
+    seeks: Vec<Seek>,
     committing: bool,
     commit_due: Option<Instant>,
     status_due: Option<Instant>,
@@ -146,6 +154,7 @@ impl Engine {
             next_deferred: 0,
             releases: Vec::new(),
             parking: Parking::default(),
+            seeks: Vec::new(),
             committing: false,
             commit_due: None,
             status_due: None,
@@ -159,7 +168,12 @@ impl Engine {
     }
 
     /// Runs until the member has left or failed.
-    pub(super) async fn run(mut self, member: Member, mut wishes: watch::Receiver<Wish>) -> End {
+    pub(super) async fn run(
+        mut self,
+        member: Member,
+        mut wishes: watch::Receiver<Wish>,
+        orders: &mut mpsc::Receiver<Order>,
+    ) -> End {
         let Member { mut events, commands: _ } = member;
         let first = wishes.borrow_and_update().clone();
         self.wish(first).await;
@@ -167,6 +181,7 @@ impl Engine {
             self.give_parked_back();
             self.start_runs();
             self.regulate().await;
+            self.go_on_seeking().await;
             self.let_go().await;
             self.commit();
             let wake = self.wake();
@@ -179,6 +194,7 @@ impl Engine {
                     };
                     self.wish(wish).await;
                 }
+                Some(order) = orders.recv() => self.obey(order).await,
                 Some(done) = self.work.next() => self.done(done).await,
                 event = events.recv(), if self.full_until.is_none() => match event {
                     Some(event) => self.event(event).await,
@@ -224,47 +240,18 @@ impl Engine {
 
     /// Changes what the group asks for.
     async fn wish(&mut self, wish: Wish) {
-        let all: Vec<_> = self.slots.keys().cloned().collect();
-        if wish.paused && !self.wish.paused {
-            self.commands.pause(all).await;
-        } else if !wish.paused && self.wish.paused {
-            let free = self
-                .partitions
-                .values()
-                .filter(|partition| !partition.held && partition.stopped.is_none());
-            self.commands.resume(free.map(|partition| partition.name.clone()).collect()).await;
-        }
-        if wish.restarts != self.wish.restarts {
-            self.restart_stopped().await;
-        }
-        if let (Some(deadline), None) = (wish.leave, self.wish.leave) {
+        let old = std::mem::replace(&mut self.wish, wish);
+        self.apply_pauses().await;
+        if let (Some(deadline), None) = (self.wish.leave, old.leave) {
             let slots: Vec<_> = self.partitions.keys().copied().collect();
             self.give_up(slots, deadline);
         }
-        self.wish = wish;
         self.show();
-    }
-
-    /// Lets partitions go on, from the record at which they stand still.
-    async fn restart_stopped(&mut self) {
-        for partition in
-            self.partitions.values_mut().filter(|partition| partition.stopped.is_some())
-        {
-            partition.stopped = None;
-            partition.seeking = true;
-            partition.held = false;
-            self.commands.seek(partition.name.clone(), partition.offsets.committable()).await;
-            self.commands.resume(vec![partition.name.clone()]).await;
-        }
     }
 
     async fn assign(&mut self, assigned: Vec<Assigned>) {
         if self.wish.leave.is_some() {
             return; // leaving gives them to the next member, too
-        }
-        if self.wish.paused {
-            let names = assigned.iter().map(|assigned| assigned.partition.clone()).collect();
-            self.commands.pause(names).await;
         }
         for assigned in assigned {
             let (partition, unread) = Partition::assigned(assigned);
@@ -275,6 +262,7 @@ impl Engine {
             }
             self.insert(partition);
         }
+        self.apply_pauses().await;
     }
 
     fn insert(&mut self, partition: Partition) {
@@ -284,6 +272,9 @@ impl Engine {
             self.forget(old);
         }
         self.slots.insert(partition.name.clone(), slot);
+        if partition.paused {
+            self.lanes.suspend(slot);
+        }
         self.partitions.insert(slot, partition);
         self.learn_what_is_parked(slot);
     }
@@ -299,6 +290,7 @@ impl Engine {
             }
             Done::Cancelled { slot, count } => self.land(slot, count),
             Done::Committed { offsets, result } => self.committed(offsets, result),
+            Done::SeekCommitted { seek, result } => self.seek_committed(seek, result).await,
             Done::Parking(done) => self.parking_done(done),
             Done::Released(slots) => slots.into_iter().for_each(|slot| self.forget(slot)),
         }
@@ -316,12 +308,20 @@ impl Engine {
             .map(|release| release.deadline)
             .min()
             .filter(|at| *at > Instant::now());
-        let parking = self.parking.wake().filter(|_| !self.wish.paused);
-        [committing, deferred, releases, parking, self.full_until, self.status_due]
-            .into_iter()
-            .flatten()
-            .min()
-            .unwrap_or(idle)
+        let parking = self.parking.wake(|slot| self.partitions[&slot].gives_back());
+        [
+            committing,
+            deferred,
+            releases,
+            parking,
+            self.seek_deadline(),
+            self.full_until,
+            self.status_due,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+        .unwrap_or(idle)
     }
 
     /// Does what has become due.

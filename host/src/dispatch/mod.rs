@@ -2,8 +2,8 @@
 //! output, dead letters and commits.
 //!
 //! [`Group`] is all that others see. Within, `lanes`, `offsets`, `retry` and `parked` are plain data structures that
-//! decide, `member` is the loop that acts, `partition` is what it knows of one partition, `output` writes, and
-//! `give_back` handles what was parked. Nothing here
+//! decide, `pauses` is what operators want held back, `member` is the loop that acts, `partition` is what it knows of
+//! one partition, `output` writes, and `give_back` handles what was parked. Nothing here
 //! knows which broker or what kind of plugin it works with.
 //!
 //! Invariants: records of one lane are handled one at a time and in offset order, retries included; a committed offset never
@@ -18,6 +18,7 @@ mod offsets;
 mod output;
 mod parked;
 mod partition;
+mod pauses;
 mod retry;
 mod status;
 
@@ -26,7 +27,8 @@ use std::{
     time::Duration,
 };
 
-pub use group::Group;
+pub use group::{Group, SeekError};
+pub use pauses::{Pause, PausedAsAWhole, Pauses, Scope};
 pub use status::{GroupStatus, MemberState, MemberStatus, PartitionStatus};
 
 /// How long a revoked partition may take to finish what is in flight. Shorter than the 45 s after which Kafka takes a

@@ -40,6 +40,10 @@ pub(super) struct Partition {
     pub(super) leaving: bool,
     /// Paused at the driver because too much waits.
     pub(super) held: bool,
+    /// An operator holds it back: it is paused at the driver, and nothing that waits is handled.
+    pub(super) paused: bool,
+    /// An operator moves it: nothing that waits is handled, and nothing of the old position is committed.
+    pub(super) moving: bool,
     full_since: Option<Instant>,
     committed: Option<Committed>,
     generations: Vec<(Generation, u64)>,
@@ -84,6 +88,8 @@ impl Partition {
             seeking: false,
             leaving: false,
             held: false,
+            paused: false,
+            moving: false,
             full_since: None,
             committed: None,
             generations: Vec::new(),
@@ -97,6 +103,7 @@ impl Partition {
         moved.committed = self.committed;
         moved.generations = self.generations;
         moved.held = self.held;
+        moved.paused = self.paused;
         moved
     }
 
@@ -108,6 +115,15 @@ impl Partition {
         moved
     }
 
+    /// The same partition at the offset that an operator had committed for it. Its records come from the old position
+    /// until the driver says otherwise.
+    pub(super) fn sought(self, offset: u64) -> Self {
+        let mut sought = self.moved(offset);
+        sought.committed = Some(Committed { offset, metadata: String::new() });
+        sought.seeking = true;
+        sought
+    }
+
     /// Begins at an offset below the committed one, because the log does not reach that far any more.
     pub(super) fn begin_again(&mut self, offset: u64) {
         self.offsets = Offsets::new(offset);
@@ -117,6 +133,16 @@ impl Partition {
     /// Whether records that come now are to be taken in.
     pub(super) fn takes_in(&self) -> bool {
         !self.leaving && !self.seeking && self.stopped.is_none()
+    }
+
+    /// Whether what is parked of it may be given back.
+    pub(super) fn gives_back(&self) -> bool {
+        !self.leaving && !self.paused && !self.moving
+    }
+
+    /// Whether its driver is to hand its records over.
+    pub(super) fn flows(&self) -> bool {
+        !self.held && !self.paused && self.stopped.is_none()
     }
 
     /// What there is to commit; `None`: nothing new. New may be the map of what is finished above the offset alone.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::Pauses;
 use crate::{handler::Generation, record::TopicPartition};
 
 /// A group as this process runs it. The members of other processes are not in it: the broker knows those.
@@ -9,8 +10,8 @@ use crate::{handler::Generation, record::TopicPartition};
 pub struct GroupStatus {
     /// The group's id.
     pub id: Arc<str>,
-    /// Whether an operator has paused it.
-    pub paused: bool,
+    /// What operators have paused of it in this process.
+    pub pauses: Arc<Pauses>,
     /// This process's members.
     pub members: Vec<MemberStatus>,
     /// Records given up on and dropped by policy, since this process started.

@@ -162,6 +162,45 @@ fn a_redrive_that_ends_early_or_is_refused_a_letter_fails_and_says_so() {
 }
 
 #[test]
+fn a_group_is_paused_in_part_and_moved_by_what_the_gateway_is_posted() {
+    let pauses =
+        json!([{"topic": "t", "partition": 2, "since": "2026-01-31T08:00:00.000Z", "by": "ada"}]);
+    let here = json!({
+        "paused": false, "pauses": pauses, "handled": 0, "retried": 0, "dead_lettered": 0, "dropped": 0,
+    });
+    let group = json!({
+        "id": "g", "state": "stable", "topics": ["t"], "ordering": null, "delivery": null, "handler": null,
+        "members": [], "partitions": [], "this_process": here,
+    });
+    let (url, asked) = gateway(200, &group);
+    let arguments =
+        ["groups", "pause", "g", "-t", "t", "-p", "2", "-p", "3", "--by", "ada", "--admin", &url];
+    let output = run(&env::temp_dir(), &arguments);
+    assert_eq!(stdout(&output), "g: t/2 is paused, since 2026-01-31T08:00:00.000Z by ada\n");
+    let (line, body) = asked.recv().unwrap();
+    assert_eq!(line, "POST /api/v1/groups/g/pause HTTP/1.1");
+    let body: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(body, json!({"topic": "t", "partitions": [2, 3], "by": "ada"}));
+
+    let moved = json!([{"topic": "t", "partition": 2, "from": null, "to": 5, "end_offset": 9}]);
+    let (url, asked) = gateway(200, &json!({"group": "g", "dry_run": true, "partitions": moved}));
+    let arguments = ["groups", "seek", "g", "--to", "5", "--dry-run", "--admin", &url];
+    let output = run(&env::temp_dir(), &arguments);
+    assert_eq!(
+        stdout(&output),
+        "g: 1 partition would be moved\n  PARTITION  FROM  TO  END  TO HANDLE\n  \
+         t/2           -   5    9          4\n"
+    );
+    let (line, body) = asked.recv().unwrap();
+    assert_eq!(line, "POST /api/v1/groups/g/seek HTTP/1.1");
+    let body: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(
+        (&body["to"], &body["dry_run"], &body["force"]),
+        (&json!(5), &json!(true), &json!(false))
+    );
+}
+
+#[test]
 fn a_problem_is_shown_with_its_detail() {
     let (url, _asked) = gateway(503, &json!({"detail": "the broker is away"}));
     let output = run(&env::temp_dir(), &["groups", "--admin", &url]);

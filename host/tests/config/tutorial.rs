@@ -44,7 +44,9 @@ allow = { topics = ["orders"] }
 #[test]
 fn the_servers_alone_put_the_repositorys_file_on_kafka() {
     let config = read(BUILT_IN, &[("KAFKA_BOOTSTRAP_SERVERS", "kafka:29092")]).unwrap();
-    let Broker::Kafka { bootstrap_servers, properties } = config.broker else { panic!("embedded") };
+    let Broker::Kafka { bootstrap_servers, properties, .. } = config.broker else {
+        panic!("embedded")
+    };
     assert_eq!((bootstrap_servers.as_str(), properties.len()), ("kafka:29092", 0));
     assert_eq!(config.groups[0].consumers, 4);
 }

@@ -7,6 +7,7 @@ mod gateway;
 #[path = "../support/plugins.rs"]
 #[allow(dead_code, reason = "each test binary uses its part of the support")]
 mod plugins;
+mod steering;
 
 use std::fs;
 
@@ -214,22 +215,6 @@ fn a_change_that_does_not_check_is_refused_as_a_whole() {
     send(&gateway, "a", json!("still here"));
     wait_until("the old configuration is in force", || said(&gateway, "still here"));
     assert_eq!(gateway.get("/api/v1/topics/b").0, 404);
-}
-
-#[test]
-fn a_paused_group_takes_nothing_in_until_it_is_resumed() {
-    let directory = directory(&[topic("a"), group("g", "a", "{ plugin = \"print\" }", "")]);
-    let gateway = start(&directory);
-    assert_eq!(gateway.post("/api/v1/groups/g/pause").0, 200);
-    wait_until("its members say so", || {
-        let (_, shown) = gateway.get("/api/v1/groups/g");
-        if shown["members"][0]["state"] == "paused" { Ok(()) } else { Err(shown.to_string()) }
-    });
-    send(&gateway, "a", json!("waits"));
-    let (_, shown) = gateway.get("/api/v1/groups/g");
-    assert_eq!(shown["partitions"][0]["lag"], 1, "{shown}");
-    assert_eq!(gateway.post("/api/v1/groups/g/resume").0, 200);
-    wait_until("the record is handled", || said(&gateway, "waits"));
 }
 
 #[test]

@@ -111,6 +111,12 @@ impl Gateway {
         read(self.agent.get(format!("http://{}{path}", self.admin())).call())
     }
 
+    /// `keyway ARGUMENTS` on its admin port, in `directory`: the exit code, and both outputs.
+    pub(crate) fn command(&self, directory: &Path, arguments: &[&str]) -> (i32, String) {
+        let admin = format!("http://{}", self.admin());
+        command(directory, &[arguments, &["--admin", &admin]].concat(), &[])
+    }
+
     /// `POST` without a body on the admin port: the status and the JSON.
     pub(crate) fn post(&self, path: &str) -> (u16, Value) {
         read(self.agent.post(format!("http://{}{path}", self.admin())).send_empty())
@@ -164,6 +170,25 @@ fn read(answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> (u16, 
         }
         Err(error) => (0, Value::String(error.to_string())), // not up yet, or gone: the caller waits or fails
     }
+}
+
+/// `keyway ARGUMENTS` in `directory`: the exit code, and both outputs.
+pub(crate) fn command(
+    directory: &Path,
+    arguments: &[&str],
+    environment: &[(&str, &str)],
+) -> (i32, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_keyway"))
+        .args(arguments)
+        .current_dir(directory)
+        .env_clear()
+        .envs(["PATH", "HOME"].iter().filter_map(|name| Some((name, std::env::var_os(name)?))))
+        .envs(environment.iter().copied())
+        .stdin(Stdio::null())
+        .output()
+        .expect("the binary was built for this test");
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.code().unwrap_or(-1), String::from_utf8_lossy(&text).into_owned())
 }
 
 /// Asks until it answers `Ok`; fails with the last `Err` after [`PATIENCE`].

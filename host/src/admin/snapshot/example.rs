@@ -115,7 +115,7 @@ pub(crate) fn view() -> View {
         answers: vec![(200, 7), (503, 1)],
         groups: vec![GroupStatus {
             id: "my-topic-group-1".into(),
-            paused: false,
+            pauses: Arc::default(),
             members: vec![
                 member("m-0", MemberState::Active, Some(0)),
                 member("m-1", MemberState::Active, Some(1)),

@@ -7,11 +7,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Idle, PluginGeneration, View};
+use super::{Idle, Pause, PausedPart, PluginGeneration, View, pause};
 use crate::{
     broker::{GroupInfo, GroupMember, GroupState, TopicInfo},
     config::{self, Ordering},
-    dispatch::{self, GroupStatus, MemberStatus, PartitionStatus},
+    dispatch::{self, GroupStatus, MemberStatus, PartitionStatus, Pauses},
     record,
 };
 
@@ -115,6 +115,8 @@ pub struct GroupPartition {
     pub generation: Option<String>,
     /// Why it stands still by the policy `stop`.
     pub stopped: Option<String>,
+    /// Set where an operator holds it back; `null` when no member of this process reads it.
+    pub paused: Option<Pause>,
     /// What is parked of it; `null` when no member of this process reads it.
     #[serde(default)] // not in the answers of older gateways
     pub parked: Option<Parked>,
@@ -132,8 +134,10 @@ pub struct Parked {
 /// What this process did for a group since it started.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ThisProcess {
-    /// Whether an operator has paused its members.
+    /// Whether an operator has paused all of it here.
     pub paused: bool,
+    /// What operators have paused of it here.
+    pub pauses: Vec<PausedPart>,
     /// Records handled.
     pub handled: u64,
     /// Attempts that failed and were put off.
@@ -174,7 +178,8 @@ pub fn group(info: &GroupInfo, topics: &[TopicInfo], view: &View, process: &str)
         partitions: partitions(info, topics, &facts, status, &members),
         members,
         this_process: status.map(|status| ThisProcess {
-            paused: status.paused,
+            paused: status.pauses.whole().is_some(),
+            pauses: pause::parts(&status.pauses),
             handled: status.handled,
             retried: status.retried,
             dead_lettered: status.dead_lettered,
@@ -222,17 +227,17 @@ impl Facts {
 /// for a partition are still to be told why.
 fn members(info: &GroupInfo, status: Option<&GroupStatus>, process: &str) -> Vec<Member> {
     let local = status.map_or(&[][..], |status| &status.members);
-    let paused = status.is_some_and(|status| status.paused);
+    let pauses = status.map(|status| &*status.pauses);
     let find = |id: &str| local.iter().find(|member| member.id.as_deref() == Some(id));
     let known = info.members.iter().map(|member| match find(&member.id) {
-        Some(status) => local_member(status, &member.process, paused),
+        Some(status) => local_member(status, &member.process, pauses),
         None => remote_member(member, info.state),
     });
     let known_ids: BTreeSet<&str> = info.members.iter().map(|member| member.id.as_str()).collect();
     let unknown = local
         .iter()
         .filter(|member| member.id.as_deref().is_none_or(|id| !known_ids.contains(id)))
-        .map(|member| local_member(member, process, paused));
+        .map(|member| local_member(member, process, pauses));
     let index = |id: &Option<String>| {
         local.iter().position(|member| member.id.is_some() && member.id.as_deref() == id.as_deref())
     };
@@ -251,14 +256,22 @@ fn host_and_pid(process: &str) -> (&str, u64) {
     parts.unwrap_or((process, 0))
 }
 
-fn local_member(status: &MemberStatus, process: &str, paused: bool) -> Member {
+fn local_member(status: &MemberStatus, process: &str, pauses: Option<&Pauses>) -> Member {
     let mut trouble = status.trouble.clone();
+    let held_back = pauses.and_then(|pauses| {
+        let pause_of = |status: &PartitionStatus| pauses.of(&status.partition);
+        let all: Option<Vec<_>> = status.partitions.iter().map(pause_of).collect();
+        all?.into_iter().min_by_key(|pause| pause.since)
+    });
     let (state, reason) = match status.state {
-        dispatch::MemberState::Active if paused => (
-            MemberState::Paused,
-            Some("An operator has paused this group in this process.".to_owned()),
-        ),
-        dispatch::MemberState::Active => (MemberState::Active, None),
+        dispatch::MemberState::Active => match held_back.map(Pause::of) {
+            Some(pause) => {
+                let reason =
+                    format!("An operator has paused all that it reads, {}.", pause.words());
+                (MemberState::Paused, Some(reason))
+            }
+            None => (MemberState::Active, None),
+        },
         dispatch::MemberState::Inactive => (MemberState::Inactive, None),
         dispatch::MemberState::Failed => {
             let cause = trouble.take().unwrap_or_else(|| "the log has the cause".into());
@@ -355,8 +368,13 @@ fn partitions(
             row(&mut rows, &partition).member = member.id.clone();
         }
     }
-    for status in status.iter().flat_map(|status| &status.members).flat_map(|m| &m.partitions) {
-        add_status(row(&mut rows, &status.partition), status);
+    for (group, shown) in status.into_iter().flat_map(|group| {
+        let members = group.members.iter();
+        members.flat_map(|member| &member.partitions).map(move |shown| (group, shown))
+    }) {
+        let row = row(&mut rows, &shown.partition);
+        add_status(row, shown);
+        row.paused = group.pauses.of(&shown.partition).map(Pause::of);
     }
     let offsets: HashMap<&str, &TopicInfo> =
         topics.iter().map(|topic| (&*topic.name, topic)).collect();
@@ -398,6 +416,7 @@ fn empty_row(partition: &record::TopicPartition) -> GroupPartition {
         waiting: None,
         generation: None,
         stopped: None,
+        paused: None,
         parked: None,
     }
 }

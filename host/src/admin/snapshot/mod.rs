@@ -10,6 +10,7 @@ mod dead_letter;
 pub(crate) mod example;
 mod group;
 mod idle;
+mod pause;
 mod plugin;
 mod topic;
 
@@ -23,6 +24,7 @@ pub use group::{
     topics_of,
 };
 pub use idle::Idle;
+pub use pause::{Pause, PausedPart};
 pub use plugin::{FirstOffset, Generation, Plugin, plugins};
 pub use topic::{Header, Partition, Payload, Record, Records, Topic, record, topic};
 

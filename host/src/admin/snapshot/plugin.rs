@@ -100,7 +100,7 @@ fn role_name(role: Role) -> &'static str {
     }
 }
 
-fn rfc_3339(time: SystemTime) -> String {
+pub(super) fn rfc_3339(time: SystemTime) -> String {
     humantime::format_rfc3339_millis(time).to_string()
 }
 

@@ -19,7 +19,7 @@ impl Engine {
     /// Hands waiting records to the handler, up to the bound of records in flight.
     pub(super) fn start_runs(&mut self) {
         let most = self.shared.group.max_in_flight;
-        while self.in_flight < most && !self.wish.paused && self.lanes.ready() > 0 {
+        while self.in_flight < most && self.lanes.ready() > 0 {
             let limit = ((most - self.in_flight) / self.lanes.ready()).clamp(1, RUN);
             let Some(run) = self.lanes.take(limit) else { return };
             self.start(run);

@@ -60,9 +60,12 @@ impl Engine {
             if partition.held {
                 if partition.may_resume(load, share) {
                     partition.held = false;
-                    resume.push(partition.name.clone());
+                    resume.extend(partition.flows().then(|| partition.name.clone()));
                 }
                 continue;
+            }
+            if partition.paused {
+                continue; // it is not read already
             }
             match partition.pressure(load, share, now) {
                 Pressure::Open => {}
@@ -76,7 +79,7 @@ impl Engine {
         if !pause.is_empty() {
             self.commands.pause(pause).await;
         }
-        if !resume.is_empty() && !self.wish.paused {
+        if !resume.is_empty() {
             self.commands.resume(resume).await;
         }
     }

@@ -68,7 +68,9 @@ impl Engine {
         for slot in &slots {
             let Some(partition) = self.partitions.get_mut(slot) else { continue };
             names.push(partition.name.clone());
-            commits.extend(partition.commit());
+            if !partition.moving {
+                commits.extend(partition.commit());
+            }
         }
         let commands = self.commands.clone();
         let group = self.shared.group.id.clone();
@@ -101,7 +103,7 @@ impl Engine {
             return;
         }
         self.commit_due = None;
-        let open = self.partitions.iter_mut().filter(|(_, partition)| !partition.leaving);
+        let open = self.partitions.iter_mut().filter(|(_, it)| !it.leaving && !it.moving);
         let (offsets, commits): (Vec<_>, Vec<OffsetCommit>) = open
             .filter_map(|(slot, partition)| partition.commit().map(|commit| (*slot, commit)))
             .map(|(slot, commit)| ((slot, commit.committed.clone()), commit))

@@ -58,9 +58,10 @@ pub(super) enum ParkingDone {
 }
 
 impl Parking {
-    /// When the engine must look again though nothing happens.
-    pub(super) fn wake(&self) -> Option<Instant> {
-        let looks = self.0.values().filter(|lot| !lot.is_reading && !lot.is_empty());
+    /// When the engine must look again though nothing happens, for those that `gives_back` names.
+    pub(super) fn wake(&self, gives_back: impl Fn(Slot) -> bool) -> Option<Instant> {
+        let open = self.0.iter().filter(|(slot, _)| gives_back(**slot)).map(|(_, lot)| lot);
+        let looks = open.filter(|lot| !lot.is_reading && !lot.is_empty());
         looks.map(|lot| lot.look_at).min()
     }
 
@@ -251,9 +252,6 @@ impl Engine {
 
     /// Reads the topics of parked records where it is time to: for lanes to give back, and for their letters.
     pub(super) fn give_parked_back(&mut self) {
-        if self.wish.paused {
-            return;
-        }
         let now = Instant::now();
         let most = self.shared.group.max_in_flight;
         // A member that is busy all the time must get on with this, too: a quarter more than its bound, at the most.
@@ -264,7 +262,7 @@ impl Engine {
                 continue;
             };
             let letters = parked.next().filter(|_| lot.handling == 0 && lot.look_at > now);
-            if self.partitions[slot].leaving || (letters.is_none() && lot.look_at > now) {
+            if !self.partitions[slot].gives_back() || (letters.is_none() && lot.look_at > now) {
                 continue;
             }
             lot.is_reading = true;

@@ -2,6 +2,7 @@
 
 mod offset_map;
 mod parking;
+mod steering;
 
 use std::{
     sync::{Arc, Mutex},
@@ -11,12 +12,12 @@ use std::{
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use tokio::{
-    sync::{Notify, watch},
+    sync::{Notify, mpsc, watch},
     task::JoinHandle,
     time::{Instant, timeout},
 };
 
-use super::{End, Engine, Shared, Wish};
+use super::{End, Engine, Order, Shared, Wish};
 use crate::{
     broker::{
         Acknowledgement, Assigned, Broker, BrokerError, Command, CommitError, Committed,
@@ -25,7 +26,7 @@ use crate::{
     },
     config::{Allow, Group, Isolation, Limits, OnReject, Ordering, PluginUse, Retry, Start},
     dispatch::{
-        Counters,
+        Counters, Scope,
         output::Output,
         status::{MemberState, MemberStatus},
     },
@@ -186,6 +187,7 @@ impl Broker for Memory {
 struct Rig {
     driver: MemberDriver,
     wish: watch::Sender<Wish>,
+    orders: mpsc::Sender<Order>,
     status: watch::Receiver<MemberStatus>,
     calls: Arc<Mutex<Vec<(u64, u32)>>>,
     broker: Arc<Memory>,
@@ -245,8 +247,9 @@ impl Rig {
             counters: Counters::default(),
         });
         let engine = Engine::new(shared.clone(), member.commands.clone(), status);
-        let task = tokio::spawn(engine.run(member, wishes));
-        Self { driver, wish, status: shown, calls, broker, shared, task }
+        let (orders, mut waiting) = mpsc::channel(4);
+        let task = tokio::spawn(async move { engine.run(member, wishes, &mut waiting).await });
+        Self { driver, wish, orders, status: shown, calls, broker, shared, task }
     }
 
     async fn assign(&self, partition: u32, committed: Option<u64>) {
@@ -451,7 +454,7 @@ async fn a_partition_that_stops_goes_on_from_that_record_when_it_is_resumed() {
     assert!(matches!(rig.command().await, Command::Pause(partitions) if partitions == [at(0)]));
     rig.until(|status| status.partitions.iter().any(|partition| partition.stopped.is_some())).await;
     rig.committed(1).await;
-    rig.wish.send_modify(|wish| wish.restarts += 1);
+    rig.orders.send(Order::Restart(Scope::Group)).await.unwrap();
     assert!(matches!(rig.command().await, Command::Seek { offset: 1, .. }));
     assert!(matches!(rig.command().await, Command::Resume(_)));
     rig.records(0, 3..5).await;

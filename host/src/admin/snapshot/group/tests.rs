@@ -31,7 +31,7 @@ fn a_group_has_the_shape_that_the_interface_promises() {
         serde_json::json!({
             "topic": "my-topic", "partition": 0, "member": "m-0", "end_offset": 42,
             "committed_offset": 40, "lag": 2, "in_flight": 1, "waiting": 1,
-            "generation": "0a0a0a0a0a0a", "stopped": null,
+            "generation": "0a0a0a0a0a0a", "stopped": null, "paused": null,
             "parked": {"lanes": 1, "records": 3},
         })
     );
@@ -87,11 +87,16 @@ fn a_member_that_reads_and_one_that_waits_each_say_so() {
 #[test]
 fn a_paused_group_pauses_its_readers_of_this_process_only() {
     let mut view = example::view();
-    view.groups[0].paused = true;
+    let pause = dispatch::Pause { since: std::time::UNIX_EPOCH, by: Some("ada".into()) };
+    let mut pauses = Pauses::default();
+    pauses.pause(&dispatch::Scope::Group, &pause);
+    view.groups[0].pauses = pauses.into();
     let group = group(&example::group_info(), &[example::my_topic()], &view, "here:1");
     let states: Vec<_> = group.members.iter().map(|member| member.state).collect();
     use MemberState::{Active, Inactive, Paused};
     assert_eq!(states, [Paused, Paused, Inactive, Active]);
+    let reason = group.members[0].reason.as_deref().unwrap();
+    assert!(reason.ends_with("since 1970-01-01T00:00:00.000Z by ada."), "{reason}");
 }
 
 #[test]

@@ -115,7 +115,7 @@ async fn a_partition_that_stopped_handles_nothing_again_that_it_had_finished() {
     proceed.add_permits(1);
     assert!(matches!(rig.command().await, Command::Pause(_)));
     proceed.add_permits(1);
-    rig.wish.send_modify(|wish| wish.restarts += 1);
+    rig.orders.send(Order::Restart(Scope::Group)).await.unwrap();
     assert!(matches!(rig.command().await, Command::Seek { offset: 0, .. }));
     rig.send(MemberEvent::Sought { partition: at(0), offset: 0 }).await;
     rig.send(keyed(0..11)).await;

@@ -265,3 +265,23 @@ async fn lanes_without_a_key_are_given_back_one_by_one() {
     held.sort_unstable();
     assert_eq!(held, [17, 299]);
 }
+
+#[tokio::test]
+async fn of_a_paused_partition_no_lane_is_given_back_until_it_goes_on() {
+    let bad = |partition| Record { value: Some("bad".into()), ..record(partition, 0, Some("a")) };
+    let mut rig = Rig::new(parking(Ordering::Key), picky);
+    rig.assign(0, None).await;
+    rig.assign(1, None).await;
+    rig.send(MemberEvent::Records(vec![bad(0)])).await;
+    rig.eventually("the first is parked", |rig| rig.letters().len() == 1).await;
+    rig.send(MemberEvent::Records(vec![bad(1)])).await;
+    rig.eventually("the second is parked", |rig| rig.letters().len() == 2).await;
+    rig.pause(&[0]);
+    rig.release(0);
+    rig.release(1);
+    // Its turn would have come before this one's.
+    rig.eventually("the second fails again", |rig| !rig.marked(MarkKind::Held).is_empty()).await;
+    assert_eq!(rig.calls().len(), 3, "the first was not tried again");
+    rig.pause(&[]);
+    rig.eventually("the first fails again", |rig| rig.marked(MarkKind::Held).len() == 2).await;
+}
