@@ -15,7 +15,7 @@ use super::{
 use crate::{
     broker::{
         Acknowledgement, Broker, BrokerError, EnsuredTopic, GroupInfo, Health, Member, MemberSpec,
-        OffsetCommit, ProduceError, TopicInfo, TopicSpec,
+        OffsetCommit, ProduceError, TopicInfo, TopicSpec, Transactions,
     },
     dispatch::{Pause, Pauses, Scope},
     record::{NewRecord, Record, TopicPartition},
@@ -85,6 +85,10 @@ impl Broker for ToldBroker {
 
     fn join(&self, _spec: MemberSpec) -> Result<Member, BrokerError> {
         Err(BrokerError::Unavailable("only told about".into()))
+    }
+
+    async fn transactions(&self, _id: &str) -> Result<Box<dyn Transactions>, BrokerError> {
+        unreachable!("nothing here is written")
     }
 
     async fn group(&self, id: &str) -> Result<GroupInfo, BrokerError> {

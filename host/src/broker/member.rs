@@ -6,13 +6,18 @@
 //! taken, but keeps taking events whatever its handlers do, and pushes back by pausing partitions.
 //!
 //! Events are in order, and that order is the fence: records of a partition that come after its
-//! [`MemberEvent::Assigned`] or [`MemberEvent::Sought`] are from the new position, those before it are from the old.
+//! [`MemberEvent::Assigned`], [`MemberEvent::Sought`] or [`MemberEvent::Rewound`] are from the new position, those
+//! before it are from the old.
+//!
+//! A member that works in transactions has one under way at the most, and after one that failed it rewinds before it
+//! begins another: what was handled since the last that was committed is handled again.
 
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::record::{Record, TopicPartition};
+use super::TransactError;
+use crate::record::{NewRecord, Record, TopicPartition};
 
 /// Events that may wait to be taken. A run of records is one event, so this bounds memory by runs.
 const EVENTS: usize = 8;
@@ -54,6 +59,9 @@ pub enum MemberEvent {
         /// Where it begins now.
         offset: u64,
     },
+    /// A [`Commands::rewind`] has taken effect: the partition's records from here on begin at what its group has
+    /// committed, or where the member began when that is nothing.
+    Rewound(Assigned),
     /// Something is wrong that the driver will get over by itself, such as a broker that is down.
     Troubled(String),
     /// The member cannot go on; the channel closes after this.
@@ -112,6 +120,18 @@ pub enum Command {
         /// Told when they are durable, or are not.
         done: oneshot::Sender<Result<(), CommitError>>,
     },
+    /// Write these records and commit these offsets, all of it or nothing.
+    Transact {
+        /// In the order in which those of one partition are to be written.
+        records: Vec<NewRecord>,
+        /// At most one for each partition.
+        offsets: Vec<OffsetCommit>,
+        /// Told when it is durable, or is not.
+        done: oneshot::Sender<Result<(), TransactError>>,
+    },
+    /// Go on with these partitions where their group has committed; answered by one [`MemberEvent::Rewound`] for each.
+    /// Of a partition that is not the member's, or is being revoked: ignored.
+    Rewind(Vec<TopicPartition>),
     /// Hand over no more records of these partitions; runs that are on their way may still come.
     Pause(Vec<TopicPartition>),
     /// Go on with them from where they were paused.
@@ -143,6 +163,25 @@ impl Commands {
         let (done, answer) = oneshot::channel();
         self.0.send(Command::Commit { offsets, done }).await.map_err(|_closed| gone())?;
         answer.await.map_err(|_closed| gone())?
+    }
+
+    /// Writes records and commits offsets in one transaction, and waits until it is durable: whoever reads only what is
+    /// committed sees all of it or nothing.
+    pub async fn transact(
+        &self,
+        records: Vec<NewRecord>,
+        offsets: Vec<OffsetCommit>,
+    ) -> Result<(), TransactError> {
+        let (done, answer) = oneshot::channel();
+        let gone = "the member has left its group";
+        let command = Command::Transact { records, offsets, done };
+        self.0.send(command).await.map_err(|_closed| TransactError::Aborted(gone.into()))?;
+        answer.await.map_err(|_closed| TransactError::Indefinite(gone.into()))?
+    }
+
+    /// Goes back to what is committed.
+    pub async fn rewind(&self, partitions: Vec<TopicPartition>) {
+        self.send(Command::Rewind(partitions)).await;
     }
 
     /// Holds partitions back.

@@ -11,6 +11,7 @@ mod acknowledgement;
 pub mod embedded;
 pub mod kafka;
 mod member;
+mod transaction;
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -21,6 +22,7 @@ pub use member::{
     Assigned, Command, Commands, CommitError, Committed, Member, MemberDriver, MemberEvent,
     OffsetCommit,
 };
+pub use transaction::{Refusal, TransactError, Transactions};
 
 use crate::{
     config::Start,
@@ -61,6 +63,10 @@ pub trait Broker: Send + Sync + 'static {
 
     /// Joins a group as one more member. Returns at once; what happens next comes as the member's events.
     fn join(&self, spec: MemberSpec) -> Result<Member, BrokerError>;
+
+    /// Takes a transactional id, for writing several records at once. Whoever had it before is fenced, and what they
+    /// left open is aborted before this returns. A member needs none: its own are [`Commands::transact`].
+    async fn transactions(&self, id: &str) -> Result<Box<dyn Transactions>, BrokerError>;
 
     /// One group with its members (of any process and any client) and committed offsets.
     ///

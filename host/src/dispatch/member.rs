@@ -11,6 +11,7 @@ mod handling;
 mod intake;
 mod letting_go;
 mod parking;
+mod rewinding;
 mod steering;
 #[cfg(test)]
 mod tests;
@@ -229,6 +230,7 @@ impl Engine {
                     self.insert(old.read_again(offset));
                 }
             }
+            MemberEvent::Rewound(assigned) => self.rewound(assigned),
             MemberEvent::Troubled(reason) => {
                 tracing::warn!(group = %self.shared.group.id, %reason, "A member is in trouble and will go on by itself.");
                 self.trouble = Some(reason);

@@ -72,6 +72,17 @@ macro_rules! every_case {
                 offsets_are_found_by_time,
                 a_group_without_members_begins_where_it_was_set,
                 a_group_with_members_is_not_set_from_outside;
+            transactions:
+                records_and_offsets_of_a_transaction_come_together,
+                ten_thousand_records_of_a_transaction_keep_their_order,
+                records_of_a_transaction_get_the_partitions_that_others_get,
+                one_record_that_has_no_place_fails_the_transaction_and_is_named,
+                an_aborted_transaction_is_never_seen,
+                a_member_goes_back_to_what_is_committed,
+                a_member_that_began_at_the_end_goes_back_to_where_that_was,
+                a_transaction_after_the_revocation_is_fenced,
+                a_member_of_the_same_instance_fences_the_first,
+                whoever_takes_a_transactional_id_fences_the_one_before;
         }
     };
 }

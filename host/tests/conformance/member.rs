@@ -7,9 +7,12 @@ use std::{
 };
 
 use keyway::{
-    broker::{Broker, Commands, Committed, Member, MemberEvent, MemberSpec, OffsetCommit},
+    broker::{
+        Assigned, Broker, Commands, Committed, Member, MemberEvent, MemberSpec, OffsetCommit,
+        TransactError,
+    },
     config::Start,
-    record::{Record, TopicPartition},
+    record::{NewRecord, Record, TopicPartition},
 };
 use tokio::{sync::watch, task::JoinHandle, time::timeout};
 
@@ -34,6 +37,8 @@ pub(crate) struct Seen {
     pub(crate) lost: Vec<TopicPartition>,
     /// Seeks that took effect, each with the number of records that came before it.
     pub(crate) sought: Vec<(TopicPartition, u64, usize)>,
+    /// Rewindings that took effect, each with the number of records that came before it.
+    pub(crate) rewound: Vec<(Assigned, usize)>,
     /// How often it was assigned something or nothing.
     pub(crate) assignments: usize,
     /// Why it failed.
@@ -136,6 +141,7 @@ impl Seen {
             MemberEvent::Sought { partition, offset } => {
                 self.sought.push((partition, offset, self.records.len()));
             }
+            MemberEvent::Rewound(assigned) => self.rewound.push((assigned, self.records.len())),
             MemberEvent::Troubled(_) => {}
             MemberEvent::Failed(reason) => self.failed = Some(reason),
         }
@@ -191,6 +197,19 @@ impl Watched {
     ) -> Result<(), keyway::broker::CommitError> {
         let committed = Committed { offset, metadata: metadata.into() };
         self.commands.commit(vec![OffsetCommit { partition: partition.clone(), committed }]).await
+    }
+
+    /// Writes records and commits one offset with metadata, in one transaction.
+    pub(crate) async fn transact(
+        &self,
+        records: Vec<NewRecord>,
+        partition: &TopicPartition,
+        offset: u64,
+        metadata: &str,
+    ) -> Result<(), TransactError> {
+        let committed = Committed { offset, metadata: metadata.into() };
+        let offsets = vec![OffsetCommit { partition: partition.clone(), committed }];
+        self.commands.transact(records, offsets).await
     }
 
     /// Leaves the group and waits until that is done.

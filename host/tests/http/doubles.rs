@@ -11,7 +11,7 @@ use futures_util::{FutureExt, future::BoxFuture};
 use keyway::{
     broker::{
         Acknowledge, Acknowledgement, Broker, BrokerError, EnsuredTopic, GroupInfo, Health, Member,
-        MemberSpec, OffsetCommit, ProduceError, Produced, TopicInfo, TopicSpec,
+        MemberSpec, OffsetCommit, ProduceError, Produced, TopicInfo, TopicSpec, Transactions,
     },
     handler::{Generation, SelectError, Selection, Selector, Target},
     record::{NewRecord, Record, TopicPartition, partition_for_key},
@@ -132,6 +132,10 @@ impl Broker for ScriptedBroker {
 
     fn join(&self, _: MemberSpec) -> Result<Member, BrokerError> {
         Err(not_here())
+    }
+
+    async fn transactions(&self, _id: &str) -> Result<Box<dyn Transactions>, BrokerError> {
+        unreachable!("callers write no transactions")
     }
 
     async fn group(&self, _: &str) -> Result<GroupInfo, BrokerError> {

@@ -12,7 +12,17 @@ use super::{
 use crate::{broker::Committed, record::TopicPartition};
 
 /// Keeps what a group committed.
-pub(super) fn keep(
+pub(super) fn keep_all(
+    connection: &Connection,
+    group: &str,
+    offsets: &[(Arc<Partition>, Committed)],
+) -> Result<(), StoreError> {
+    offsets
+        .iter()
+        .try_for_each(|(partition, committed)| keep(connection, group, partition, committed))
+}
+
+fn keep(
     connection: &Connection,
     group: &str,
     partition: &Partition,

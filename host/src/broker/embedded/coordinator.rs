@@ -12,15 +12,17 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     assignment::MemberNumber,
-    catalog::Catalog,
+    catalog::{Catalog, Partition},
     group::{Group, Notice, Notices},
     queue::{Queue, Refused, Request},
+    transactions::{Done, Transaction, place_all},
 };
 use crate::{
     broker::{
-        BrokerError, CommitError, GroupMember, GroupState, MemberSpec, OffsetCommit, process_name,
+        BrokerError, CommitError, Committed, GroupMember, GroupState, MemberSpec, OffsetCommit,
+        TransactError, process_name,
     },
-    record::TopicPartition,
+    record::{NewRecord, TopicPartition},
 };
 
 /// Characters of metadata that a commit takes, as on Kafka.
@@ -124,7 +126,43 @@ impl Coordinator {
         offsets: Vec<OffsetCommit>,
         done: oneshot::Sender<Result<(), CommitError>>,
     ) {
-        let groups = self.groups();
+        let groups = self.groups(); // until it is in the queue
+        match self.check(&groups, ticket, offsets) {
+            Ok(offsets) => {
+                self.push(Request::Commit { group: ticket.group.clone(), offsets, done });
+            }
+            Err(refusal) => drop(done.send(Err(refusal))), // nobody waits: nobody to tell
+        }
+    }
+
+    /// Has records written and offsets committed together, if all offsets are the member's to commit.
+    pub(super) fn transact(
+        &self,
+        ticket: &Ticket,
+        records: Vec<NewRecord>,
+        offsets: Vec<OffsetCommit>,
+        done: oneshot::Sender<Result<(), TransactError>>,
+    ) {
+        let placed = place_all(&self.catalog, records);
+        let groups = self.groups(); // until it is in the queue
+        let checked = self.check(&groups, ticket, offsets).map_err(TransactError::from);
+        match checked.and_then(|offsets| Ok((placed?, offsets))) {
+            Ok((records, offsets)) => {
+                let commit = Some((ticket.group.clone(), offsets));
+                let done = Done::Member(done);
+                self.push(Request::Transact(Transaction { records, commit, done }));
+            }
+            Err(refusal) => drop(done.send(Err(refusal))), // nobody waits: nobody to tell
+        }
+    }
+
+    /// The partitions of offsets, if all of them are the member's to commit.
+    fn check(
+        &self,
+        groups: &HashMap<Arc<str>, Live>,
+        ticket: &Ticket,
+        offsets: Vec<OffsetCommit>,
+    ) -> Result<Vec<(Arc<Partition>, Committed)>, CommitError> {
         let group = groups.get(&ticket.group).map(|live| &live.group);
         let mut found = Vec::with_capacity(offsets.len());
         let mut foreign = Vec::new();
@@ -136,21 +174,18 @@ impl Coordinator {
             }
         }
         let longest = found.iter().map(|(_, committed)| committed.metadata.chars().count()).max();
-        let refusal = if !foreign.is_empty() {
-            Some(CommitError::NotOwned(foreign.join(", ")))
-        } else if longest > Some(METADATA) {
-            let longest = longest.unwrap_or_default();
-            Some(CommitError::MetadataTooLong(format!(
-                "{longest} characters, the broker takes {METADATA}"
-            )))
-        } else {
-            None
-        };
-        if let Some(refusal) = refusal {
-            done.send(Err(refusal)).ok(); // nobody waits: nobody to tell
-            return;
+        if !foreign.is_empty() {
+            return Err(CommitError::NotOwned(foreign.join(", ")));
         }
-        let request = Request::Commit { group: ticket.group.clone(), offsets: found, done };
+        match longest {
+            Some(longest) if longest > METADATA => Err(CommitError::MetadataTooLong(format!(
+                "{longest} characters, the broker takes {METADATA}"
+            ))),
+            _ => Ok(found),
+        }
+    }
+
+    fn push(&self, request: Request) {
         if let Err(Refused(request, error)) = self.queue.push(request) {
             request.fail(&error);
         }

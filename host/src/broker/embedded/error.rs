@@ -4,7 +4,7 @@ use std::{io, path::PathBuf};
 
 use rusqlite::{ErrorCode, ffi};
 
-use crate::broker::{BrokerError, CommitError, ProduceError};
+use crate::broker::{BrokerError, CommitError, ProduceError, TransactError};
 
 /// Why an embedded broker could not be opened. Nothing was changed, except that a missing directory may have been
 /// made.
@@ -130,5 +130,14 @@ impl From<StoreError> for BrokerError {
 impl From<StoreError> for CommitError {
     fn from(error: StoreError) -> Self {
         Self::Unavailable(error.to_string())
+    }
+}
+
+impl From<StoreError> for TransactError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Indefinite(reason) => Self::Indefinite(reason),
+            other => Self::Aborted(other.to_string()),
+        }
     }
 }

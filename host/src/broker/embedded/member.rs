@@ -50,7 +50,8 @@ pub(super) struct Driver {
     /// A run that waits for room, after everything in the outbox.
     run: Option<Run>,
     reading: Option<JoinHandle<Result<Run, StoreError>>>,
-    assigning: Option<Assigning>,
+    assigning: Option<Asked>,
+    rewinding: Option<Asked>,
     resting_until: Option<Instant>,
 }
 
@@ -61,7 +62,7 @@ struct Run {
 }
 
 /// Partitions that are the member's already, while their committed offsets are on their way.
-struct Assigning {
+struct Asked {
     partitions: Vec<Arc<Partition>>,
     answer: oneshot::Receiver<Result<Vec<Option<Committed>>, StoreError>>,
 }
@@ -87,6 +88,7 @@ impl Driver {
             run: None,
             reading: None,
             assigning: None,
+            rewinding: None,
             resting_until: None,
         }
     }
@@ -126,16 +128,18 @@ impl Driver {
         tokio::select! {
             command = commands.recv() => match command {
                 None | Some(Command::Leave) => ControlFlow::Break(Ending::Left),
-                Some(command) => {
-                    self.serve(command);
-                    ControlFlow::Continue(())
-                }
+                Some(command) => self.serve(command),
             },
-            // One at a time, so that they stay in order.
-            Some(told) = self.ticket.told.recv(), if self.assigning.is_none() => self.hear(told),
+            // One at a time, so that they stay in order; and a rewinding is not of what is assigned after it.
+            Some(told) = self.ticket.told.recv(), if self.assigning.is_none() && self.rewinding.is_none() => {
+                self.hear(told)
+            }
             answer = maybe(self.assigning.as_mut().map(|assigning| &mut assigning.answer)) => {
                 // The writer answers everything, but for a broker that was torn down.
                 self.assign(answer.unwrap_or_else(|_| Err(closed())))
+            }
+            answer = maybe(self.rewinding.as_mut().map(|rewinding| &mut rewinding.answer)) => {
+                self.rewound(answer.unwrap_or_else(|_| Err(closed())))
             }
             read = maybe(self.reading.as_mut()) => {
                 self.reading = None;
@@ -179,11 +183,15 @@ impl Driver {
         self.outbox.push_back(MemberEvent::Lost(lost));
     }
 
-    fn serve(&mut self, command: Command) {
+    fn serve(&mut self, command: Command) -> ControlFlow<Ending> {
         match command {
             Command::Commit { offsets, done } => {
                 self.shared.coordinator.commit(&self.ticket, offsets, done);
             }
+            Command::Transact { records, offsets, done } => {
+                self.shared.coordinator.transact(&self.ticket, records, offsets, done);
+            }
+            Command::Rewind(partitions) => return self.rewind(&partitions),
             Command::Pause(partitions) => self.positions.set_paused(&partitions, true),
             Command::Resume(partitions) => self.positions.set_paused(&partitions, false),
             Command::Seek { partition, offset } => {
@@ -195,6 +203,7 @@ impl Driver {
             Command::Release(partitions) => drop(self.give_up(&partitions)),
             Command::Leave => {} // the loop ends with it
         }
+        ControlFlow::Continue(())
     }
 
     fn give_up(&mut self, partitions: &[TopicPartition]) -> Vec<TopicPartition> {
@@ -226,25 +235,68 @@ impl Driver {
         }
     }
 
-    /// Through the writer, which answers after the commits that came before: those of the former owner.
     fn ask_committed(&mut self, partitions: Vec<Arc<Partition>>) -> ControlFlow<Ending> {
+        match self.ask(partitions) {
+            Ok(asked) => {
+                self.assigning = Some(asked);
+                ControlFlow::Continue(())
+            }
+            Err(error) => ControlFlow::Break(Ending::Failed(error.to_string())),
+        }
+    }
+
+    /// Asks what is committed through the writer, which answers after the commits that came before: those of the former
+    /// owner.
+    fn ask(&self, partitions: Vec<Arc<Partition>>) -> Result<Asked, StoreError> {
         let (sender, answer) = oneshot::channel();
         let group = self.ticket.group.clone();
         let request = Request::Committed { group, partitions: partitions.clone(), answer: sender };
-        match self.shared.queue.push(request) {
-            Ok(()) => {
-                self.assigning = Some(Assigning { partitions, answer });
+        self.shared.queue.push(request).map_err(|Refused(_, error)| error)?;
+        Ok(Asked { partitions, answer })
+    }
+
+    fn rewind(&mut self, partitions: &[TopicPartition]) -> ControlFlow<Ending> {
+        let known = partitions.iter().filter_map(|name| self.positions.began(name));
+        let mut known: Vec<_> = known.map(|(partition, _)| partition.clone()).collect();
+        known.extend(self.rewinding.take().into_iter().flat_map(|asked| asked.partitions));
+        match self.ask(known) {
+            Ok(asked) => {
+                self.rewinding = Some(asked);
                 ControlFlow::Continue(())
             }
-            Err(Refused(_, error)) => ControlFlow::Break(Ending::Failed(error.to_string())),
+            Err(error) => ControlFlow::Break(Ending::Failed(error.to_string())),
         }
+    }
+
+    fn rewound(
+        &mut self,
+        answer: Result<Vec<Option<Committed>>, StoreError>,
+    ) -> ControlFlow<Ending> {
+        let Some(Asked { partitions, .. }) = self.rewinding.take() else {
+            return ControlFlow::Continue(());
+        };
+        let committed = match answer {
+            Ok(committed) => committed,
+            Err(error) => return ControlFlow::Break(Ending::Failed(error.to_string())),
+        };
+        for (partition, committed) in partitions.into_iter().zip(committed) {
+            let Some((_, began)) = self.positions.began(&partition.name) else { continue };
+            let (next, committed) = match committed {
+                Some(_) => self.begin(&partition, committed),
+                None => (began, None),
+            };
+            self.positions.seek(&partition.name, next);
+            let partition = partition.name.clone();
+            self.outbox.push_back(MemberEvent::Rewound(Assigned { partition, committed }));
+        }
+        ControlFlow::Continue(())
     }
 
     fn assign(
         &mut self,
         answer: Result<Vec<Option<Committed>>, StoreError>,
     ) -> ControlFlow<Ending> {
-        let Some(Assigning { partitions, .. }) = self.assigning.take() else {
+        let Some(Asked { partitions, .. }) = self.assigning.take() else {
             return ControlFlow::Continue(());
         };
         let committed = match answer {

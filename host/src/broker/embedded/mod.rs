@@ -17,19 +17,17 @@ mod error;
 mod group;
 mod lock;
 mod member;
+mod placement;
 mod positions;
 mod queue;
 mod readers;
 mod retention;
 mod schema;
 mod store;
+mod transactions;
 mod writer;
 
-use std::{
-    path::Path,
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 pub use error::OpenError;
@@ -46,23 +44,22 @@ use self::{
     error::StoreError,
     lock::DirectoryLock,
     member::Driver,
+    placement::place,
     queue::{Append, Queue, Refused, Request},
     readers::Readers,
     retention::Trimmer,
+    transactions::{Holder, Holders},
     writer::{Writer, WriterStatus},
 };
 use super::{
     Acknowledgement, Broker, BrokerError, EnsuredTopic, GroupInfo, GroupState, Health, Member,
-    MemberSpec, OffsetCommit, ProduceError, TopicInfo, TopicSpec,
+    MemberSpec, OffsetCommit, TopicInfo, TopicSpec, Transactions,
 };
 use crate::{
     config::Retention,
-    record::{NewRecord, Record, TopicPartition, partition_for_key},
+    record::{NewRecord, Record, TopicPartition},
 };
 
-/// The largest record, in bytes of key, value and headers: a value of 1 MiB with something around it, a little above
-/// Kafka's own default.
-const LARGEST_RECORD: usize = (1 << 20) + (64 << 10);
 /// Bytes that one look at records returns, about.
 const LOOK_BYTES: usize = 8 << 20;
 /// The longest name of a topic, as on Kafka.
@@ -99,6 +96,7 @@ struct Shared {
     status: Arc<WriterStatus>,
     readers: Readers,
     coordinator: Coordinator,
+    holders: Holders,
     session: Duration,
 }
 
@@ -149,42 +147,21 @@ impl Embedded {
         writer.start().map_err(|error| opening(StoreError::Unavailable(error.to_string())))?;
         let coordinator = Coordinator::new(catalog.clone(), queue.clone());
         let readers = Readers::new(file);
-        let shared =
-            Shared { catalog, queue, status, readers, coordinator, session: bounds.session };
+        let shared = Shared {
+            catalog,
+            queue,
+            status,
+            readers,
+            coordinator,
+            holders: Holders::default(),
+            session: bounds.session,
+        };
         Ok(Self { shared: Arc::new(shared), closed })
     }
 
     /// Transactions written so far, each with one fsync: fewer than records where many are written at once.
     pub fn transactions(&self) -> u64 {
         self.shared.status.transactions()
-    }
-
-    /// Where a record goes, and when it says it is from.
-    fn place(&self, record: &NewRecord) -> Result<(Arc<Partition>, u64), ProduceError> {
-        let unknown = || ProduceError::UnknownTopic { topic: record.topic.clone() };
-        let topic = self.shared.catalog.topic(&record.topic).ok_or_else(unknown)?;
-        let size = record.size();
-        if size > LARGEST_RECORD {
-            return Err(ProduceError::TooLarge { size, limit: LARGEST_RECORD });
-        }
-        let timestamp = record.timestamp.unwrap_or_else(now);
-        if i64::try_from(timestamp).is_err() {
-            let reason = format!("the timestamp {timestamp} is out of range");
-            return Err(ProduceError::Refused { reason });
-        }
-        let number = match (record.partition, &record.key) {
-            (Some(partition), _) => partition,
-            (None, Some(key)) => partition_for_key(key, topic.count()),
-            (None, None) => topic.next_in_turn(),
-        };
-        match topic.partitions.get(number as usize) {
-            Some(partition) => Ok((partition.clone(), timestamp)),
-            None => Err(ProduceError::UnknownPartition {
-                topic: topic.name.clone(),
-                partition: number,
-                partitions: topic.count(),
-            }),
-        }
     }
 
     /// Runs `read` where it may block.
@@ -201,12 +178,12 @@ impl Embedded {
 #[async_trait]
 impl Broker for Embedded {
     fn produce(&self, record: NewRecord) -> Acknowledgement {
-        let (partition, timestamp) = match self.place(&record) {
-            Ok(place) => place,
+        let placed = match place(&self.shared.catalog, record) {
+            Ok(placed) => placed,
             Err(error) => return Acknowledgement::failed(error),
         };
         let (acknowledge, acknowledgement) = Acknowledgement::pair();
-        let append = Append { partition, timestamp, record, acknowledge };
+        let append = Append { placed, acknowledge };
         if let Err(Refused(request, error)) = self.shared.queue.push(Request::Append(append)) {
             request.fail(&error);
         }
@@ -273,6 +250,10 @@ impl Broker for Embedded {
         let (member, ends) = Member::pair();
         tokio::spawn(Driver::new(self.shared.clone(), ticket, &spec).drive(ends));
         Ok(member)
+    }
+
+    async fn transactions(&self, id: &str) -> Result<Box<dyn Transactions>, BrokerError> {
+        Ok(Box::new(Holder::take(self.shared.clone(), id)))
     }
 
     async fn group(&self, id: &str) -> Result<GroupInfo, BrokerError> {
@@ -365,10 +346,4 @@ fn check_name(name: &str) -> Result<(), BrokerError> {
     Err(BrokerError::Fatal(format!(
         "{name:?} cannot name a topic; letters, digits, '.', '_' and '-' can, up to {LONGEST_NAME} of them"
     )))
-}
-
-/// Milliseconds since the Unix epoch.
-fn now() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -21,6 +21,8 @@ pub(super) struct Positions {
 #[derive(Debug)]
 struct Position {
     partition: Arc<Partition>,
+    /// Where the member began: where it goes back to while nothing is committed.
+    began: u64,
     next: u64,
     is_paused: bool,
     revoking_since: Option<Instant>,
@@ -45,7 +47,8 @@ impl Position {
 impl Positions {
     pub(super) fn insert(&mut self, partition: Arc<Partition>, next: u64) {
         let name = partition.name.clone();
-        let position = Position { partition, next, is_paused: false, revoking_since: None };
+        let position =
+            Position { partition, began: next, next, is_paused: false, revoking_since: None };
         self.by_partition.insert(name, position);
     }
 
@@ -75,6 +78,13 @@ impl Positions {
         let extent = position.partition.extent();
         position.next = offset.clamp(extent.beginning, extent.end);
         Some(position.next)
+    }
+
+    /// Where the member began, of a partition that it has and may keep.
+    pub(super) fn began(&self, partition: &TopicPartition) -> Option<(&Arc<Partition>, u64)> {
+        let position = self.by_partition.get(partition)?;
+        let is_kept = position.revoking_since.is_none();
+        is_kept.then_some((&position.partition, position.began))
     }
 
     /// What to read next: the first that has something, after the one that was read last.

@@ -7,11 +7,8 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use super::{catalog::Partition, error::StoreError};
-use crate::{
-    broker::{Acknowledge, CommitError, Committed, EnsuredTopic},
-    record::NewRecord,
-};
+use super::{catalog::Partition, error::StoreError, placement::Placed, transactions::Transaction};
+use crate::broker::{Acknowledge, CommitError, Committed, EnsuredTopic};
 
 /// Requests that may wait.
 const REQUESTS: usize = 65_536;
@@ -29,6 +26,8 @@ pub(super) enum Request {
         offsets: Vec<(Arc<Partition>, Committed)>,
         done: oneshot::Sender<Result<(), CommitError>>,
     },
+    /// Write records and keep committed offsets, all or nothing.
+    Transact(Transaction),
     /// Tell what is committed, after the commits that were asked for before.
     Committed {
         group: Arc<str>,
@@ -47,12 +46,10 @@ pub(super) enum Request {
 /// Where the answer to a request goes.
 pub(super) type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
 
-/// A record that has its partition.
+/// A record on its way to the writer.
 #[derive(Debug)]
 pub(super) struct Append {
-    pub(super) partition: Arc<Partition>,
-    pub(super) timestamp: u64,
-    pub(super) record: NewRecord,
+    pub(super) placed: Placed,
     pub(super) acknowledge: Acknowledge,
 }
 
@@ -140,7 +137,10 @@ impl Queue {
 impl Request {
     fn size(&self) -> usize {
         match self {
-            Self::Append(append) => append.record.size(),
+            Self::Append(append) => append.placed.record.size(),
+            Self::Transact(transaction) => {
+                transaction.records.iter().map(|placed| placed.record.size()).sum()
+            }
             _ => 0,
         }
     }
@@ -151,6 +151,7 @@ impl Request {
             Self::Append(append) => append.acknowledge.send(Err(error.clone().into())),
             // Nobody waits any more: nobody to tell.
             Self::Commit { done, .. } => drop(done.send(Err(error.clone().into()))),
+            Self::Transact(transaction) => transaction.done.send(Err(error.clone().into())),
             Self::Committed { answer, .. } => drop(answer.send(Err(error.clone()))),
             Self::EnsureTopic { answer, .. } => drop(answer.send(Err(error.clone()))),
         }
@@ -160,14 +161,18 @@ impl Request {
 #[cfg(test)]
 mod tests {
     use super::{super::catalog::Extent, *};
-    use crate::{broker::Acknowledgement, record::TopicPartition};
+    use crate::{
+        broker::Acknowledgement,
+        record::{NewRecord, TopicPartition},
+    };
 
     fn append(size: usize) -> (Request, Acknowledgement) {
         let empty = Extent { beginning: 0, end: 0, bytes: 0, oldest: 0 };
         let partition = Arc::new(Partition::new(0, 1, TopicPartition::new("topic", 0), empty));
         let record = NewRecord::new("topic", vec![0; size]);
         let (acknowledge, acknowledgement) = Acknowledgement::pair();
-        (Request::Append(Append { partition, timestamp: 0, record, acknowledge }), acknowledgement)
+        let placed = Placed { partition, timestamp: 0, record };
+        (Request::Append(Append { placed, acknowledge }), acknowledgement)
     }
 
     #[test]

@@ -15,7 +15,7 @@ use super::{
     catalog::{Catalog, Extent, Partition},
     commits,
     error::StoreError,
-    store,
+    placement, store,
 };
 use crate::config::Retention;
 
@@ -89,7 +89,7 @@ impl Trimmer {
         connection: &mut Connection,
         partition: &Partition,
     ) -> Result<u64, StoreError> {
-        let now = super::now();
+        let now = placement::now();
         let extent = partition.extent();
         if !self.is_over(&extent, now) {
             return Ok(0);

@@ -25,9 +25,11 @@ use super::{
     commits,
     error::StoreError,
     lock::DirectoryLock,
-    queue::{Append, Queue, Request, Taken},
+    placement::{self, Placed},
+    queue::{Queue, Request, Taken},
     retention::Trimmer,
     store,
+    transactions::Transaction,
 };
 use crate::broker::{EnsuredTopic, Produced};
 
@@ -168,18 +170,24 @@ impl Writer {
         if !batch.iter().any(|request| self.changes(request)) {
             return Ok(written);
         }
-        let now = super::now();
+        let now = placement::now();
         let mut body = Vec::new();
         let transaction =
             self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         for request in batch {
             match request {
                 Request::Append(append) => {
-                    written.append(&transaction, append, now, &mut body)?;
+                    written.append(&transaction, &append.placed, now, &mut body)?;
                 }
                 Request::Commit { group, offsets, .. } => {
-                    for (partition, committed) in offsets {
-                        commits::keep(&transaction, group, partition, committed)?;
+                    commits::keep_all(&transaction, group, offsets)?;
+                }
+                Request::Transact(Transaction { records, commit, .. }) => {
+                    for placed in records {
+                        written.append(&transaction, placed, now, &mut body)?;
+                    }
+                    if let Some((group, offsets)) = commit {
+                        commits::keep_all(&transaction, group, offsets)?;
                     }
                 }
                 Request::EnsureTopic { name, partitions, keep_forever, .. } => {
@@ -206,7 +214,7 @@ impl Writer {
 
     fn changes(&self, request: &Request) -> bool {
         match request {
-            Request::Append(_) | Request::Commit { .. } => true,
+            Request::Append(_) | Request::Commit { .. } | Request::Transact(_) => true,
             Request::EnsureTopic { name, .. } => self.catalog.topic(name).is_none(),
             Request::Committed { .. } => false,
         }
@@ -233,6 +241,9 @@ impl Writer {
                     .acknowledge
                     .send(Ok(produced.next().expect("each record of the batch was written"))),
                 Request::Commit { done, .. } => drop(done.send(Ok(()))),
+                Request::Transact(Transaction { records, done, .. }) => {
+                    done.send(Ok(produced.by_ref().take(records.len()).collect()));
+                }
                 Request::Committed { group, partitions, answer } => {
                     let committed = partitions
                         .iter()
@@ -296,11 +307,11 @@ impl Written {
     fn append(
         &mut self,
         connection: &Connection,
-        append: &Append,
+        placed: &Placed,
         now: u64,
         body: &mut Vec<u8>,
     ) -> Result<(), StoreError> {
-        let Append { partition, timestamp, record, .. } = append;
+        let Placed { partition, timestamp, record } = placed;
         let (_, extent) = self
             .extents
             .entry(partition.id)

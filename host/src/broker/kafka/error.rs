@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
-use crate::broker::{BrokerError, CommitError, ProduceError};
+use crate::broker::{BrokerError, CommitError, ProduceError, TransactError};
 
 /// Which record an error is about.
 pub(super) struct About<'a> {
@@ -90,6 +90,29 @@ pub(super) fn commit(error: &KafkaError) -> CommitError {
     }
 }
 
+/// Why a transaction came to nothing, of which no commit had been asked for yet.
+pub(super) fn transaction(error: &KafkaError) -> TransactError {
+    match error.rdkafka_error_code() {
+        Some(
+            Code::UnknownMemberId
+            | Code::FencedInstanceId
+            | Code::FencedMemberEpoch
+            | Code::AssignmentLost,
+        ) => TransactError::Fenced(text(error)),
+        Some(Code::OffsetMetadataTooLarge) => TransactError::MetadataTooLong(text(error)),
+        // `IllegalGeneration` too, as with a commit.
+        _ => TransactError::Aborted(text(error)),
+    }
+}
+
+/// Whether a transactional producer was fenced: by another with the same id, or by Kafka when a transaction took too long.
+pub(super) fn is_fenced(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch)
+    )
+}
+
 /// Why a question was not answered.
 pub(super) fn query(what: &str, error: &KafkaError) -> BrokerError {
     let message = format!("{what}: {}", text(error));
@@ -128,6 +151,7 @@ pub(super) fn text(error: &KafkaError) -> String {
         KafkaError::Subscription(reason)
         | KafkaError::Seek(reason)
         | KafkaError::PauseResume(reason) => reason.clone(),
+        KafkaError::Transaction(error) => error.string(),
         other => match other.rdkafka_error_code() {
             Some(code) => code.to_string(),
             None => other.to_string(),

@@ -1,8 +1,8 @@
 //! Apache Kafka, and whatever speaks its protocol, through librdkafka.
 //!
-//! Four parts, each with its own thread where it needs one: [`producer`] writes; [`observer`] looks at the cluster and
-//! fills the [`directory`] of topics; [`query`] asks what screens show; [`member`] is one member of a group. No method
-//! here waits for a Kafka that is down: that is what [`Broker::health`] tells, and all of it goes on when Kafka is back.
+//! Five parts, each with its own thread where it needs one: [`producer`] writes; [`transactions`] writes all or nothing;
+//! [`observer`] looks at the cluster and fills the [`directory`] of topics; [`query`] asks what screens show; [`member`] is
+//! one member of a group. No method here waits for a Kafka that is down: that is what [`Broker::health`] tells, and all of it goes on when Kafka is back.
 //!
 //! Invariant: `acks=all` and idempotence cannot be configured away ([`settings`]), and no topic is made by mention.
 
@@ -10,6 +10,7 @@ mod assignment;
 mod directory;
 mod error;
 mod gate;
+mod lookup;
 mod member;
 mod observer;
 mod producer;
@@ -17,6 +18,7 @@ mod query;
 mod reach;
 mod record;
 mod settings;
+mod transactions;
 mod wake;
 
 use std::{
@@ -37,15 +39,17 @@ use tokio::{sync::Semaphore, time};
 
 use self::{
     directory::{Directory, Topics},
+    lookup::Lookup,
     observer::{Observer, Observing},
     producer::Producer,
     query::PATIENCE,
     reach::Reach,
-    settings::Settings,
+    settings::{Settings, client_id},
+    transactions::{Holder, Transactor},
 };
 use super::{
     Acknowledgement, Broker, BrokerError, EnsuredTopic, GroupInfo, Health, Member, MemberSpec,
-    OffsetCommit, TopicInfo, TopicSpec, process_name,
+    OffsetCommit, TopicInfo, TopicSpec, Transactions, process_name,
 };
 use crate::record::{NewRecord, Record, TopicPartition};
 
@@ -59,7 +63,7 @@ const INTERNAL: [&str; 3] = ["__consumer_offsets", "__transaction_state", "__sha
 pub struct Kafka {
     settings: Settings,
     process: String,
-    directory: Arc<Directory>,
+    lookup: Lookup,
     reach: Arc<Reach>,
     producer: Arc<Producer>,
     observer: Observer,
@@ -103,7 +107,7 @@ impl Kafka {
         Ok(Self {
             settings,
             process,
-            directory,
+            lookup: Lookup { directory, observer: Arc::clone(&observer.wakeup) },
             reach,
             producer,
             observer,
@@ -112,19 +116,11 @@ impl Kafka {
         })
     }
 
-    /// How many partitions a topic has as the next look at the cluster says.
-    async fn look_up(&self, topic: &str) -> Result<u32, BrokerError> {
-        let answer = self.directory.ask(topic);
-        self.observer.look();
-        let gone = || BrokerError::Unavailable("the connection to Kafka is closed".into());
-        answer.await.map_err(|_closed| gone())?
-    }
-
     /// Every topic, as the next look at the cluster says.
     async fn refresh(&self) -> Result<Arc<Topics>, BrokerError> {
         // A name that no topic can have: the answer comes after a look at all of them.
-        match self.look_up("").await {
-            Ok(_) | Err(BrokerError::UnknownTopic(_)) => Ok(self.directory.topics()),
+        match self.lookup.ask("").await {
+            Ok(_) | Err(BrokerError::UnknownTopic(_)) => Ok(self.lookup.directory.topics()),
             Err(error) => Err(error),
         }
     }
@@ -192,16 +188,16 @@ impl Kafka {
 impl Broker for Kafka {
     fn produce(&self, record: NewRecord) -> Acknowledgement {
         let (acknowledge, acknowledgement) = Acknowledgement::pair();
-        if self.directory.admit(record, acknowledge, |ready| self.producer.send(ready)) {
+        if self.lookup.directory.admit(record, acknowledge, |ready| self.producer.send(ready)) {
             self.observer.look();
         }
         acknowledgement
     }
 
     async fn partitions(&self, topic: &str) -> Result<u32, BrokerError> {
-        match self.directory.partitions(topic) {
+        match self.lookup.directory.partitions(topic) {
             Some(partitions) => Ok(partitions),
-            None => self.look_up(topic).await,
+            None => self.lookup.ask(topic).await,
         }
     }
 
@@ -217,13 +213,13 @@ impl Broker for Kafka {
     }
 
     async fn topic(&self, name: &str) -> Result<TopicInfo, BrokerError> {
-        let topic = [(Arc::from(name), self.look_up(name).await?)];
+        let topic = [(Arc::from(name), self.lookup.ask(name).await?)];
         let mut found = self.question(move |client| query::offsets(client, &topic)).await?;
         found.pop().ok_or_else(|| BrokerError::UnknownTopic(name.to_owned()))
     }
 
     async fn ensure_topic(&self, spec: &TopicSpec) -> Result<EnsuredTopic, BrokerError> {
-        let existed = match self.look_up(&spec.name).await {
+        let existed = match self.lookup.ask(&spec.name).await {
             Ok(partitions) => partitions,
             Err(BrokerError::UnknownTopic(_)) => {
                 let created = self.create_topic(spec).await?;
@@ -248,7 +244,7 @@ impl Broker for Kafka {
         offset: u64,
         limit: usize,
     ) -> Result<Vec<Record>, BrokerError> {
-        let partitions = self.look_up(&at.topic).await?;
+        let partitions = self.lookup.ask(&at.topic).await?;
         if at.partition >= partitions {
             return Err(BrokerError::UnknownPartition(at.clone()));
         }
@@ -257,7 +253,14 @@ impl Broker for Kafka {
     }
 
     fn join(&self, spec: MemberSpec) -> Result<Member, BrokerError> {
-        member::join(&self.settings, &self.process, spec)
+        member::join(&self.settings, &self.process, self.lookup.clone(), spec)
+    }
+
+    async fn transactions(&self, id: &str) -> Result<Box<dyn Transactions>, BrokerError> {
+        let client_id = client_id(&self.process, "transactions");
+        let config = self.settings.transactional(id, &client_id);
+        let transactor = Transactor::shared(config, self.lookup.clone());
+        Ok(Box::new(Holder::take(transactor).await?))
     }
 
     async fn group(&self, id: &str) -> Result<GroupInfo, BrokerError> {
@@ -267,7 +270,7 @@ impl Broker for Kafka {
     }
 
     async fn offsets_at(&self, topic: &str, timestamp: u64) -> Result<Vec<u64>, BrokerError> {
-        let topic = (Arc::from(topic), self.look_up(topic).await?);
+        let topic = (Arc::from(topic), self.lookup.ask(topic).await?);
         self.question(move |client| query::offsets_at(client, &topic, timestamp)).await
     }
 

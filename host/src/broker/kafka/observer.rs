@@ -39,7 +39,8 @@ pub(super) type Observing = BaseConsumer<ObserverContext>;
 /// The looking thread.
 pub(super) struct Observer {
     pub(super) client: Arc<Observing>,
-    wakeup: Arc<Wakeup>,
+    /// Makes it look now.
+    pub(super) wakeup: Arc<Wakeup>,
     closing: Arc<AtomicBool>,
 }
 

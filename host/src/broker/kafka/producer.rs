@@ -10,7 +10,7 @@ use std::{
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     thread::{self, JoinHandle},
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 use arc_swap::ArcSwap;
@@ -18,8 +18,8 @@ use rdkafka::{
     ClientContext,
     config::{ClientConfig, RDKafkaLogLevel},
     error::{KafkaError, KafkaResult, RDKafkaErrorCode},
-    message::{DeliveryResult, Header, Message, OwnedHeaders},
-    producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext},
+    message::DeliveryResult,
+    producer::{BaseProducer, Producer as _, ProducerContext},
 };
 
 use super::{
@@ -27,9 +27,10 @@ use super::{
     error::{self, About},
     gate::{self, Gate, Lane},
     reach::{self, Reach},
+    record,
 };
 use crate::{
-    broker::{Acknowledge, ProduceError, Produced},
+    broker::Acknowledge,
     record::{NewRecord, partition_for_key},
 };
 
@@ -80,10 +81,12 @@ impl Producer {
     /// Hands a record to librdkafka, or answers why it cannot be. Says whether a delivery report will come of it.
     fn hand_over(&self, outgoing: Outgoing) -> bool {
         let Outgoing { record, acknowledge, partitions, given } = outgoing;
-        let Ok(timestamp) = i64::try_from(record.timestamp.unwrap_or_else(now)) else {
-            let reason = "its timestamp is larger than Kafka can keep".to_owned();
-            acknowledge.send(Err(ProduceError::Refused { reason }));
-            return false;
+        let timestamp = match record::timestamp(&record) {
+            Ok(timestamp) => timestamp,
+            Err(refusal) => {
+                acknowledge.send(Err(refusal));
+                return false;
+            }
         };
         let lane = record.key.as_ref().map(|key| partition_for_key(key, partitions));
         let pending = Box::new(Pending {
@@ -93,16 +96,7 @@ impl Producer {
             size: record.size(),
             given,
         });
-        let base = BaseRecord::<[u8], [u8], _> {
-            topic: &record.topic,
-            partition: record.partition.map(|partition| partition as i32),
-            payload: record.value.as_deref(),
-            key: record.key.as_deref(),
-            timestamp: Some(timestamp),
-            headers: headers(&record),
-            delivery_opaque: pending,
-        };
-        match self.current.load().send(base) {
+        match self.current.load().send(record::outgoing(&record, timestamp, pending)) {
             Ok(()) => true,
             Err((error, base)) => {
                 let pending = base.delivery_opaque;
@@ -150,21 +144,6 @@ impl Producer {
             thread::sleep(Duration::from_millis(1));
         }
     }
-}
-
-fn headers(record: &NewRecord) -> Option<OwnedHeaders> {
-    if record.headers.is_empty() {
-        return None;
-    }
-    let headers = OwnedHeaders::new_with_capacity(record.headers.len());
-    Some(record.headers.iter().fold(headers, |headers, header| {
-        headers.insert(Header { key: &header.key, value: header.value.as_deref() })
-    }))
-}
-
-fn now() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    since.as_millis() as u64 // good for 580 million years
 }
 
 /// A record on its way to librdkafka.
@@ -220,7 +199,7 @@ impl ProducerContext for Deliveries {
         let answer = match result {
             Ok(message) => {
                 self.reach.acknowledged();
-                produced(message)
+                record::produced(message)
             }
             Err((error, _message)) => {
                 let never_sent = self.reach.cut_since(pending.given);
@@ -234,17 +213,4 @@ impl ProducerContext for Deliveries {
             None => false, // closed: dropping it answers it
         });
     }
-}
-
-fn produced(message: &impl Message) -> Result<Produced, ProduceError> {
-    // librdkafka takes "duplicate sequence number" for success, without an offset. Mostly it is a batch whose first answer
-    // was lost; but a new leader that took a later batch first says the same of one that it never wrote.
-    let offset = u64::try_from(message.offset()).map_err(|_unknown| ProduceError::Indefinite {
-        reason: "Kafka acknowledged the record without telling its offset".into(),
-    })?;
-    Ok(Produced {
-        partition: message.partition() as u32,
-        offset,
-        timestamp: message.timestamp().to_millis().unwrap_or_default().max(0) as u64,
-    })
 }

@@ -1,18 +1,24 @@
-//! librdkafka's messages and offsets as the gateway's own.
+//! librdkafka's messages and offsets as the gateway's own, and the other way round.
 
-use std::{panic::AssertUnwindSafe, sync::Arc};
+use std::{
+    panic::AssertUnwindSafe,
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use bytes::Bytes;
 use rdkafka::{
     Offset, TopicPartitionList,
     error::KafkaResult,
-    message::{BorrowedMessage, Headers as _, Message as _},
+    message::{BorrowedMessage, Header as KafkaHeader, Headers as _, Message, OwnedHeaders},
+    producer::BaseRecord,
     topic_partition_list::TopicPartitionListElem,
+    util::IntoOpaque,
 };
 
 use crate::{
-    broker::{Committed, OffsetCommit},
-    record::{Header, Record},
+    broker::{Committed, OffsetCommit, ProduceError, Produced},
+    record::{Header, NewRecord, Record},
 };
 
 /// The message as a record that owns its bytes: one allocation for key and value together.
@@ -74,4 +80,57 @@ pub(super) fn committed(element: &TopicPartitionListElem<'_>) -> Option<Committe
 fn metadata(element: &TopicPartitionListElem<'_>) -> String {
     let text = std::panic::catch_unwind(AssertUnwindSafe(|| element.metadata().to_owned()));
     text.unwrap_or_else(|_| NOT_TEXT.to_owned())
+}
+
+/// The time that a record to write says it is from, in milliseconds since the Unix epoch.
+pub(super) fn timestamp(record: &NewRecord) -> Result<i64, ProduceError> {
+    i64::try_from(record.timestamp.unwrap_or_else(now)).map_err(|_too_large| {
+        ProduceError::Refused { reason: "its timestamp is larger than Kafka can keep".to_owned() }
+    })
+}
+
+/// A record to write as librdkafka wants it; `delivery` comes back with its delivery report.
+pub(super) fn outgoing<D: IntoOpaque>(
+    record: &NewRecord,
+    timestamp: i64,
+    delivery: D,
+) -> BaseRecord<'_, [u8], [u8], D> {
+    BaseRecord {
+        topic: &record.topic,
+        partition: record.partition.map(|partition| partition as i32),
+        payload: record.value.as_deref(),
+        key: record.key.as_deref(),
+        timestamp: Some(timestamp),
+        headers: owned_headers(record),
+        delivery_opaque: delivery,
+    }
+}
+
+fn owned_headers(record: &NewRecord) -> Option<OwnedHeaders> {
+    if record.headers.is_empty() {
+        return None;
+    }
+    let headers = OwnedHeaders::new_with_capacity(record.headers.len());
+    Some(record.headers.iter().fold(headers, |headers, header| {
+        headers.insert(KafkaHeader { key: &header.key, value: header.value.as_deref() })
+    }))
+}
+
+/// What became of a record that a delivery report says was written.
+pub(super) fn produced(message: &impl Message) -> Result<Produced, ProduceError> {
+    // librdkafka takes "duplicate sequence number" for success, without an offset. Mostly it is a batch whose first answer
+    // was lost; but a new leader that took a later batch first says the same of one that it never wrote.
+    let offset = u64::try_from(message.offset()).map_err(|_unknown| ProduceError::Indefinite {
+        reason: "Kafka acknowledged the record without telling its offset".into(),
+    })?;
+    Ok(Produced {
+        partition: message.partition() as u32,
+        offset,
+        timestamp: message.timestamp().to_millis().unwrap_or_default().max(0) as u64,
+    })
+}
+
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    since.as_millis() as u64 // good for 580 million years
 }

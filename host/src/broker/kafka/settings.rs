@@ -10,6 +10,12 @@ use crate::broker::MemberSpec;
 /// How long a record may wait to be acknowledged, in milliseconds, unless `message.timeout.ms` says otherwise.
 const PRODUCE_DEADLINE_MS: &str = "10000";
 
+/// How long a transaction may stay open, in milliseconds, unless `transaction.timeout.ms` says otherwise. It is written in
+/// one go, so that what takes longer is a broker in trouble: this is above the time in which a leader is replaced. And
+/// it is how long readers wait behind a transaction whose writer was killed: far below the 45 s after which its group
+/// takes a silent member for dead, so that the next owner of its partitions does not wait for it as well.
+const TRANSACTION_TIMEOUT_MS: &str = "15000";
+
 /// The records one `fetch` may leave waiting in a member for each of its partitions, in KiB.
 const PREFETCH_KIB: &str = "16384";
 
@@ -49,6 +55,19 @@ impl Settings {
             .set("acks", "all")
             .set("allow.auto.create.topics", "false")
             .set("client.id", client_id(process, "producer"));
+        config
+    }
+
+    /// For the client that writes transactions in the name of `id`.
+    pub(super) fn transactional(&self, id: &str, client_id: &str) -> ClientConfig {
+        let mut config = self.producer("");
+        for name in ["message.timeout.ms", "delivery.timeout.ms"] {
+            config.remove(name); // librdkafka gives records as long as the transaction, and refuses longer
+        }
+        if !self.properties.contains_key("transaction.timeout.ms") {
+            config.set("transaction.timeout.ms", TRANSACTION_TIMEOUT_MS);
+        }
+        config.set("transactional.id", id).set("client.id", client_id);
         config
     }
 
@@ -215,6 +234,16 @@ mod tests {
         assert_eq!(producer.get("linger.ms"), Some("7"));
         assert_eq!(producer.get("acks"), Some("all"));
         assert_eq!(producer.get("enable.idempotence"), Some("true"));
+    }
+
+    #[test]
+    fn a_transactions_records_have_as_long_as_the_transaction() {
+        let settings = settings(&[("delivery.timeout.ms", "60000")]);
+        let config = settings.transactional("t", "c");
+        assert_eq!(config.get("transactional.id"), Some("t"));
+        assert_eq!(config.get("transaction.timeout.ms"), Some(TRANSACTION_TIMEOUT_MS));
+        assert_eq!(config.get("delivery.timeout.ms").or(config.get("message.timeout.ms")), None);
+        assert_eq!(config.get("acks"), Some("all"));
     }
 
     #[test]

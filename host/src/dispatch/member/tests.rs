@@ -22,7 +22,7 @@ use crate::{
     broker::{
         Acknowledgement, Assigned, Broker, BrokerError, Command, CommitError, Committed,
         EnsuredTopic, GroupInfo, Health, Member, MemberDriver, MemberEvent, MemberSpec,
-        OffsetCommit, PartitionOffsets, ProduceError, Produced, TopicInfo, TopicSpec,
+        OffsetCommit, PartitionOffsets, ProduceError, Produced, TopicInfo, TopicSpec, Transactions,
     },
     config::{Allow, Group, Isolation, Limits, OnReject, Ordering, PluginUse, Retry, Start},
     dispatch::{
@@ -154,6 +154,10 @@ impl Broker for Memory {
 
     fn join(&self, _spec: MemberSpec) -> Result<Member, BrokerError> {
         unreachable!("the test is the driver")
+    }
+
+    async fn transactions(&self, _id: &str) -> Result<Box<dyn Transactions>, BrokerError> {
+        unreachable!("a member's transactions are commands")
     }
 
     async fn group(&self, _id: &str) -> Result<GroupInfo, BrokerError> {

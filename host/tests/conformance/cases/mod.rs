@@ -6,4 +6,5 @@ pub(crate) mod offsets;
 pub(crate) mod positions;
 pub(crate) mod produce;
 pub(crate) mod steering;
+pub(crate) mod transactions;
 pub(crate) mod views;

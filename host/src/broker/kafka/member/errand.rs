@@ -1,10 +1,10 @@
-//! What a member asks of Kafka and must wait for, on a thread beside the driver's, in order: commits, and where newly
-//! assigned partitions begin. So a broker that does not answer holds back neither records nor commands.
+//! What a member asks of Kafka and must wait for, on a thread beside the driver's, in order: commits, transactions, and
+//! where partitions begin that are newly assigned or rewound. So a broker that does not answer holds back neither records nor commands.
 
 use std::{
     sync::{
         Arc,
-        mpsc::{self, Receiver, SyncSender, TrySendError},
+        mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender, TrySendError},
     },
     thread::{self, JoinHandle},
     time::Duration,
@@ -13,24 +13,30 @@ use std::{
 use rdkafka::{
     Offset, TopicPartitionList,
     consumer::{CommitMode, Consumer as _},
-    error::KafkaResult,
+    error::{KafkaError, KafkaResult},
 };
 use tokio::sync::oneshot;
 
 use super::{
-    super::{error, query, record, wake::Wakeup},
+    super::{
+        error, query, record,
+        transactions::{Offsets, Transactor},
+        wake::Wakeup,
+    },
     MemberConsumer,
 };
 use crate::{
-    broker::{CommitError, Committed, OffsetCommit},
+    broker::{CommitError, Committed, OffsetCommit, TransactError},
     config::Start,
-    record::TopicPartition,
+    record::{NewRecord, TopicPartition},
 };
 
 /// Errands that may wait.
 const WAITING: usize = 64;
 /// How long the broker may take to say what is committed.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How often the transactional client is served while there is nothing to do.
+const IDLE: Duration = Duration::from_secs(1);
 
 /// Where newly assigned partitions begin.
 #[derive(Debug)]
@@ -41,15 +47,35 @@ pub(super) struct Beginnings {
     pub(super) partitions: Vec<(TopicPartition, Option<Committed>, Offset)>,
 }
 
+/// Partitions to go back in, and what is committed for each.
+pub(super) type Rewound = Vec<(TopicPartition, Option<Committed>)>;
+
+/// What became of an errand that the driver waits for.
+pub(super) enum Answer {
+    Begin(Result<Beginnings, String>),
+    Rewind(Result<Rewound, String>),
+    /// Another has the member's place: it must end.
+    Fenced(String),
+}
+
+/// One transaction.
+pub(super) struct Transaction {
+    pub(super) records: Vec<NewRecord>,
+    pub(super) offsets: Offsets,
+    pub(super) done: oneshot::Sender<Result<(), TransactError>>,
+}
+
 enum Errand {
     Commit(Vec<OffsetCommit>, oneshot::Sender<Result<(), CommitError>>),
+    Transact(Transaction),
     Begin(Vec<TopicPartition>),
+    Rewind(Vec<TopicPartition>),
 }
 
 /// The thread that runs errands. It ends once this is dropped and all of them are done.
 pub(super) struct Errands {
     errands: Option<SyncSender<Errand>>,
-    beginnings: Receiver<Result<Beginnings, String>>,
+    answers: Receiver<Answer>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -59,28 +85,19 @@ pub(super) struct Errandee {
     pub(super) group: Arc<str>,
     pub(super) client_id: String,
     pub(super) start: Start,
+    pub(super) transactor: Transactor,
+    /// Whether another member may come to have this one's transactional id.
+    pub(super) is_static: bool,
     pub(super) wakeup: Arc<Wakeup>,
 }
 
 impl Errands {
     pub(super) fn start(errandee: Errandee) -> Self {
         let (errands, waiting) = mpsc::sync_channel(WAITING);
-        let (answers, beginnings) = mpsc::channel();
-        let run = move || {
-            for errand in waiting {
-                match errand {
-                    Errand::Commit(offsets, done) => {
-                        done.send(errandee.commit(&offsets)).ok(); // nobody waits any more
-                    }
-                    Errand::Begin(partitions) => {
-                        answers.send(errandee.begin(partitions)).ok(); // the driver is closing
-                        errandee.wakeup.wake();
-                    }
-                }
-            }
-        };
+        let (sender, answers) = mpsc::channel();
+        let run = move || errandee.run(&waiting, &sender);
         let thread = thread::Builder::new().name("kafka-errands".into()).spawn(run).ok();
-        Self { errands: Some(errands), beginnings, thread }
+        Self { errands: Some(errands), answers, thread }
     }
 
     /// Commits; `done` is told the outcome.
@@ -95,13 +112,28 @@ impl Errands {
         }
     }
 
+    /// Commits a transaction; its `done` is told the outcome.
+    pub(super) fn transact(&self, transaction: Transaction) {
+        if let Err(Errand::Transact(transaction)) = self.take(Errand::Transact(transaction)) {
+            let reason = "too many commits wait for Kafka".to_owned();
+            transaction.done.send(Err(TransactError::Aborted(reason))).ok(); // nobody waits any more
+        }
+    }
+
     /// Asks where partitions begin. Says whether the errand was taken.
     pub(super) fn begin(&self, partitions: Vec<TopicPartition>) -> bool {
         self.take(Errand::Begin(partitions)).is_ok()
     }
 
-    pub(super) fn beginnings(&self) -> Option<Result<Beginnings, String>> {
-        self.beginnings.try_recv().ok()
+    /// Asks what is committed, after whatever became of the last transaction is settled. Says whether the errand was
+    /// taken.
+    pub(super) fn rewind(&self, partitions: Vec<TopicPartition>) -> bool {
+        self.take(Errand::Rewind(partitions)).is_ok()
+    }
+
+    /// The next answer, in the order of the errands.
+    pub(super) fn answer(&self) -> Option<Answer> {
+        self.answers.try_recv().ok()
     }
 
     /// Waits until every errand is done, but not for ever.
@@ -128,24 +160,68 @@ impl Errands {
 }
 
 impl Errandee {
+    fn run(mut self, errands: &Receiver<Errand>, answers: &Sender<Answer>) {
+        loop {
+            let errand = match errands.recv_timeout(IDLE) {
+                Ok(errand) => errand,
+                Err(RecvTimeoutError::Timeout) => {
+                    self.transactor.idle();
+                    continue;
+                }
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            let answer = match errand {
+                Errand::Commit(offsets, done) => {
+                    done.send(self.commit(&offsets)).ok(); // nobody waits any more
+                    continue;
+                }
+                Errand::Transact(transaction) => match self.transact(transaction) {
+                    Some(reason) => Answer::Fenced(reason),
+                    None => continue,
+                },
+                Errand::Begin(partitions) => Answer::Begin(self.begin(partitions)),
+                Errand::Rewind(partitions) => Answer::Rewind(self.rewind(partitions)),
+            };
+            answers.send(answer).ok(); // the driver is closing
+            self.wakeup.wake();
+        }
+    }
+
     fn commit(&self, offsets: &[OffsetCommit]) -> Result<(), CommitError> {
         let list = record::commits(offsets).map_err(|error| error::commit(&error))?;
         self.consumer.commit(&list, CommitMode::Sync).map_err(|error| error::commit(&error))
     }
 
+    /// Tells why the member must end, if it must.
+    fn transact(&mut self, transaction: Transaction) -> Option<String> {
+        let Transaction { records, offsets, done } = transaction;
+        let result = self.transactor.commit(&records, Some(&offsets)).map(|_produced| ());
+        let fenced = match &result {
+            Err(TransactError::Fenced(reason)) if self.is_static => Some(reason.clone()),
+            _ => None,
+        };
+        done.send(result).ok(); // nobody waits any more
+        fenced
+    }
+
+    fn rewind(&mut self, partitions: Vec<TopicPartition>) -> Result<Rewound, String> {
+        let unsettled = |error| {
+            let text = error::text(&error);
+            format!("Kafka does not settle the last transaction: {text}")
+        };
+        self.transactor.settle().map_err(unsettled)?;
+        let offsets = self.committed(&partitions).map_err(|error| untold(&error))?;
+        Ok(partitions.into_iter().zip(offsets).collect())
+    }
+
     fn begin(&self, partitions: Vec<TopicPartition>) -> Result<Beginnings, String> {
         let member_id = query::member_id(&self.consumer, &self.group, &self.client_id);
-        let partitions = match self.offsets(&partitions) {
-            Ok(offsets) => partitions
-                .into_iter()
-                .zip(offsets)
-                .map(|(partition, (committed, offset))| (partition, committed, offset))
-                .collect(),
-            Err(error) => {
-                let text = error::text(&error);
-                return Err(format!("Kafka does not tell the group's committed offsets: {text}"));
-            }
-        };
+        let offsets = self.offsets(&partitions).map_err(|error| untold(&error))?;
+        let partitions = partitions
+            .into_iter()
+            .zip(offsets)
+            .map(|(partition, (committed, offset))| (partition, committed, offset))
+            .collect();
         // Groups of the new protocol are not described to librdkafka: there the client id has to do.
         let member_id = member_id.unwrap_or_else(|| self.client_id.clone()).into();
         Ok(Beginnings { member_id, partitions })
@@ -155,23 +231,8 @@ impl Errandee {
         &self,
         partitions: &[TopicPartition],
     ) -> KafkaResult<Vec<(Option<Committed>, Offset)>> {
-        if partitions.is_empty() {
-            return Ok(Vec::new());
-        }
-        let mut list = TopicPartitionList::with_capacity(partitions.len());
-        for at in partitions {
-            list.add_partition(&at.topic, at.partition as i32);
-        }
-        let list = self.consumer.committed_offsets(list, PATIENCE)?;
-        let offset = |at: &TopicPartition| {
-            let element = list.find_partition(&at.topic, at.partition as i32);
-            let committed = match element {
-                Some(element) => {
-                    element.error()?;
-                    record::committed(&element)
-                }
-                None => None,
-            };
+        let committed = self.committed(partitions)?;
+        let offset = |(at, committed): (&TopicPartition, Option<Committed>)| {
             let offset = match (&committed, self.start) {
                 (Some(committed), _) => Offset::Offset(committed.offset as i64),
                 (None, Start::Earliest) => Offset::Beginning,
@@ -184,6 +245,32 @@ impl Errandee {
             };
             Ok((committed, offset))
         };
-        partitions.iter().map(offset).collect()
+        partitions.iter().zip(committed).map(offset).collect()
     }
+
+    /// What is committed. While a transaction is open that would commit other offsets, by this member or by the one that
+    /// had the partitions before, Kafka does not tell (`UNSTABLE_OFFSET_COMMIT`); librdkafka asks again until the time
+    /// is up, and so does the driver after that.
+    fn committed(&self, partitions: &[TopicPartition]) -> KafkaResult<Vec<Option<Committed>>> {
+        if partitions.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut list = TopicPartitionList::with_capacity(partitions.len());
+        for at in partitions {
+            list.add_partition(&at.topic, at.partition as i32);
+        }
+        let list = self.consumer.committed_offsets(list, PATIENCE)?;
+        let committed = |at: &TopicPartition| {
+            let Some(element) = list.find_partition(&at.topic, at.partition as i32) else {
+                return Ok(None);
+            };
+            element.error()?;
+            Ok(record::committed(&element))
+        };
+        partitions.iter().map(committed).collect()
+    }
+}
+
+fn untold(error: &KafkaError) -> String {
+    format!("Kafka does not tell the group's committed offsets: {}", error::text(error))
 }

@@ -19,7 +19,10 @@ use super::{
     MemberConsumer,
     context::MemberContext,
 };
-use crate::record::{Record, TopicPartition};
+use crate::{
+    broker::MemberEvent,
+    record::{Record, TopicPartition},
+};
 
 /// The size of one run of records; one larger record makes a run of its own.
 const RUN_RECORDS: usize = 1000;
@@ -34,8 +37,10 @@ pub(super) struct Holding {
     pub(super) paused: bool,
     /// Revoked, and not yet released.
     pub(super) revoking: bool,
-    /// Where a seek that has not taken effect leads.
-    pub(super) seeking: Option<u64>,
+    /// Where the member began: where it goes back to while nothing is committed.
+    pub(super) began: Offset,
+    /// Where a seek leads that has not taken effect, and what is told when it has.
+    pub(super) seeking: Option<(Offset, MemberEvent)>,
 }
 
 pub(super) struct Holdings {
@@ -81,6 +86,7 @@ impl Holdings {
                 queue,
                 paused: false,
                 revoking: false,
+                began: *offset,
                 seeking: None,
             });
         }
@@ -110,18 +116,15 @@ impl Holdings {
         self.remove(&all);
     }
 
-    /// Tries the seeks that wait, and gives those that took effect. From there on no record comes that was fetched before.
-    pub(super) fn seek(&mut self) -> Vec<(TopicPartition, u64)> {
+    /// Tries the seeks that wait, and gives what those that took effect have to tell. From there on no record comes that
+    /// was fetched before.
+    pub(super) fn seek(&mut self) -> Vec<MemberEvent> {
         let mut sought = Vec::new();
         for holding in &mut self.held {
-            let Some(offset) = holding.seeking else { continue };
+            let Some((offset, _)) = &holding.seeking else { continue };
             let at = &holding.partition;
-            let to = Offset::Offset(offset as i64);
-            match self.fetcher.seek(&at.topic, at.partition as i32, to, SEEK) {
-                Ok(()) => {
-                    holding.seeking = None;
-                    sought.push((at.clone(), offset));
-                }
+            match self.fetcher.seek(&at.topic, at.partition as i32, *offset, SEEK) {
+                Ok(()) => sought.extend(holding.seeking.take().map(|(_, event)| event)),
                 // Its fetching has not begun yet.
                 Err(error) => tracing::debug!(partition = %at, %error, "A seek is tried again."),
             }

@@ -24,6 +24,7 @@ use std::{
 };
 
 use rdkafka::{
+    Offset,
     config::ClientConfig,
     consumer::{BaseConsumer, Consumer as _},
     error::KafkaResult,
@@ -33,20 +34,23 @@ use tokio_util::sync::PollSender;
 
 use self::{
     context::{MemberContext, Notice},
-    errand::{Beginnings, Errandee, Errands},
+    errand::{Answer, Beginnings, Errandee, Errands, Rewound, Transaction},
     holdings::Holdings,
 };
 use super::{
     error,
+    lookup::Lookup,
+    record,
     settings::{Settings, client_id},
+    transactions::{Offsets, Transactor},
     wake::Wakeup,
 };
 use crate::{
     broker::{
         Assigned, BrokerError, Command, CommitError, Member, MemberDriver, MemberEvent, MemberSpec,
-        OffsetCommit,
+        OffsetCommit, TransactError,
     },
-    record::TopicPartition,
+    record::{NewRecord, TopicPartition},
 };
 
 type MemberConsumer = BaseConsumer<MemberContext>;
@@ -64,6 +68,7 @@ const TROUBLE: Duration = Duration::from_secs(10);
 pub(super) fn join(
     settings: &Settings,
     process: &str,
+    lookup: Lookup,
     spec: MemberSpec,
 ) -> Result<Member, BrokerError> {
     static JOINED: AtomicU64 = AtomicU64::new(0);
@@ -74,6 +79,11 @@ pub(super) fn join(
     let fetcher = consumer(&fetcher, &wakeup).map_err(error::client)?;
     let consumer = settings.membership(&spec, &client_id);
     let consumer = self::consumer(&consumer, &wakeup).map_err(error::client)?;
+    let transactional = settings.transactional(&transactional_id(&spec, &client_id), &client_id);
+    let transactor = match &spec.instance_id {
+        Some(_) => Transactor::shared(transactional, lookup),
+        None => Transactor::exclusive(transactional, lookup),
+    };
     let topics: Vec<&str> = spec.topics.iter().map(AsRef::as_ref).collect();
     consumer.subscribe(&topics).map_err(|error| {
         BrokerError::Fatal(format!("joining group {:?}: {}", spec.group, error::text(&error)))
@@ -86,6 +96,8 @@ pub(super) fn join(
             group: Arc::clone(&spec.group),
             client_id,
             start: spec.start,
+            transactor,
+            is_static: spec.instance_id.is_some(),
             wakeup: Arc::clone(&wakeup),
         });
         let driver = Driver {
@@ -98,6 +110,7 @@ pub(super) fn join(
             revoking: Vec::new(),
             open: false,
             assigning: None,
+            rewinding: None,
             errands,
             trouble: None,
         };
@@ -107,6 +120,16 @@ pub(super) fn join(
         BrokerError::Unavailable(format!("no thread for a member of the group: {error}"))
     })?;
     Ok(member)
+}
+
+/// The id of a member's transactions. A static member takes that of the one it replaces, and so ends at once what that one
+/// left open; any other has one that nobody else will ever have.
+fn transactional_id(spec: &MemberSpec, client_id: &str) -> String {
+    let group = &spec.group;
+    match &spec.instance_id {
+        Some(instance) => format!("keyway/{group}/{instance}"),
+        None => format!("keyway/{group}/{client_id}/{:016x}", fastrand::u64(..)),
+    }
 }
 
 fn consumer(config: &ClientConfig, wakeup: &Arc<Wakeup>) -> KafkaResult<Arc<MemberConsumer>> {
@@ -136,11 +159,39 @@ struct Driver {
     revoking: Vec<TopicPartition>,
     /// Whether librdkafka waits for an answer to a revocation.
     open: bool,
-    /// Partitions of the assignment that is open, and when to ask again where they begin; `None`: it is being asked.
-    assigning: Option<(Vec<TopicPartition>, Option<Instant>)>,
+    /// Partitions of the assignment that is open, while it is asked where they begin.
+    assigning: Option<Asked>,
+    /// Partitions to be rewound, while it is asked what is committed.
+    rewinding: Option<Asked>,
     errands: Errands,
     /// The trouble that was told last, and when.
     trouble: Option<(String, Instant)>,
+}
+
+/// Partitions that an errand is about.
+struct Asked {
+    partitions: Vec<TopicPartition>,
+    /// When to ask again; `None`: it is being asked.
+    again: Option<Instant>,
+}
+
+impl Asked {
+    fn new(partitions: Vec<TopicPartition>, taken: bool) -> Self {
+        Self { partitions, again: if taken { None } else { Some(Instant::now() + AGAIN) } }
+    }
+
+    /// What to ask again now.
+    fn due(asked: &Option<Self>) -> Option<Vec<TopicPartition>> {
+        let asked =
+            asked.as_ref().filter(|asked| asked.again.is_some_and(|at| Instant::now() >= at))?;
+        Some(asked.partitions.clone())
+    }
+
+    fn forget(asked: &mut Option<Self>, partitions: &[TopicPartition]) {
+        if let Some(asked) = asked {
+            asked.partitions.retain(|partition| !partitions.contains(partition));
+        }
+    }
 }
 
 impl Driver {
@@ -161,11 +212,8 @@ impl Driver {
         let mut busy = self.serve_commands()?;
         if self.outbox.is_empty() {
             busy |= self.serve_librdkafka()?;
-            busy |= self.serve_beginnings();
-            let sought = self.holdings.seek().into_iter();
-            self.outbox.extend(
-                sought.map(|(partition, offset)| MemberEvent::Sought { partition, offset }),
-            );
+            busy |= self.serve_errands()?;
+            self.outbox.extend(self.holdings.seek());
         }
         busy |= self.hand_over()?;
         Continue(busy)
@@ -186,15 +234,18 @@ impl Driver {
     fn obey(&mut self, command: Command) {
         match command {
             Command::Commit { offsets, done } => self.commit(offsets, done),
+            Command::Transact { records, offsets, done } => self.transact(records, offsets, done),
+            Command::Rewind(partitions) => self.rewind(partitions),
             Command::Pause(partitions) => self.set_paused(&partitions, true),
             Command::Resume(partitions) => self.set_paused(&partitions, false),
             Command::Seek { partition, offset } => {
                 if let Some(holding) = self.holdings.get_mut(&partition) {
-                    holding.seeking = Some(offset);
+                    let to = Offset::Offset(offset as i64);
+                    holding.seeking = Some((to, MemberEvent::Sought { partition, offset }));
                 }
             }
             Command::Release(partitions) => {
-                self.holdings.remove(&partitions);
+                self.drop_holdings(&partitions);
                 self.revoking.retain(|partition| !partitions.contains(partition));
                 if self.revoking.is_empty() {
                     self.give_up();
@@ -205,14 +256,48 @@ impl Driver {
     }
 
     fn commit(&self, offsets: Vec<OffsetCommit>, done: oneshot::Sender<Result<(), CommitError>>) {
-        let foreign = offsets.iter().find(|offset| !self.holdings.contains(&offset.partition));
-        match foreign {
-            Some(offset) => {
-                let partition = offset.partition.to_string();
-                done.send(Err(CommitError::NotOwned(partition))).ok(); // nobody waits any more
-            }
-            None => self.errands.commit(offsets, done),
+        match self.check(&offsets) {
+            Ok(()) => self.errands.commit(offsets, done),
+            Err(foreign) => drop(done.send(Err(foreign))), // nobody waits any more
         }
+    }
+
+    fn transact(
+        &self,
+        records: Vec<NewRecord>,
+        offsets: Vec<OffsetCommit>,
+        done: oneshot::Sender<Result<(), TransactError>>,
+    ) {
+        match self.offsets(&offsets) {
+            Ok(offsets) => self.errands.transact(Transaction { records, offsets, done }),
+            Err(error) => drop(done.send(Err(error))), // nobody waits any more
+        }
+    }
+
+    /// Offsets with the generation in which they are the member's.
+    fn offsets(&self, offsets: &[OffsetCommit]) -> Result<Offsets, TransactError> {
+        self.check(offsets)?;
+        let none = || TransactError::Aborted("the member is not in its group now".into());
+        let member = self.consumer.group_metadata().ok_or_else(none)?;
+        // In this order: from a generation that was there before the assignment was lost Kafka takes nothing any more;
+        // and none comes after it before this thread has answered the loss.
+        if self.consumer.assignment_lost() {
+            return Err(TransactError::Fenced(
+                "the group has taken the member's partitions".into(),
+            ));
+        }
+        let list = record::commits(offsets).map_err(|error| error::transaction(&error))?;
+        Ok(Offsets { list, member })
+    }
+
+    fn check(&self, offsets: &[OffsetCommit]) -> Result<(), CommitError> {
+        let foreign = offsets.iter().find(|offset| !self.holdings.contains(&offset.partition));
+        foreign.map_or(Ok(()), |offset| Err(CommitError::NotOwned(offset.partition.to_string())))
+    }
+
+    fn drop_holdings(&mut self, partitions: &[TopicPartition]) {
+        self.holdings.remove(partitions);
+        Asked::forget(&mut self.rewinding, partitions);
     }
 
     fn set_paused(&mut self, partitions: &[TopicPartition], paused: bool) {
@@ -241,8 +326,14 @@ impl Driver {
 
     fn begin(&mut self, partitions: Vec<TopicPartition>) {
         let taken = self.errands.begin(partitions.clone());
-        let again = if taken { None } else { Some(Instant::now() + AGAIN) };
-        self.assigning = Some((partitions, again));
+        self.assigning = Some(Asked::new(partitions, taken));
+    }
+
+    fn rewind(&mut self, mut partitions: Vec<TopicPartition>) {
+        partitions.extend(self.rewinding.take().into_iter().flat_map(|asked| asked.partitions));
+        partitions.retain(|partition| self.holdings.contains(partition));
+        let taken = self.errands.rewind(partitions.clone());
+        self.rewinding = Some(Asked::new(partitions, taken));
     }
 
     fn revoke(&mut self, partitions: Vec<TopicPartition>) {
@@ -260,7 +351,7 @@ impl Driver {
     }
 
     fn lose(&mut self, partitions: Vec<TopicPartition>) {
-        self.holdings.remove(&partitions);
+        self.drop_holdings(&partitions);
         self.revoking.clear();
         self.open = true;
         self.give_up();
@@ -276,25 +367,53 @@ impl Driver {
         }
     }
 
-    /// Takes the partitions whose beginnings have come.
-    fn serve_beginnings(&mut self) -> bool {
-        if let Some((partitions, Some(again))) = &self.assigning
-            && Instant::now() >= *again
-        {
-            let partitions = partitions.clone();
+    /// Takes what errands have brought, and sends those again that failed.
+    fn serve_errands(&mut self) -> ControlFlow<Option<String>, bool> {
+        if let Some(partitions) = Asked::due(&self.assigning) {
             self.begin(partitions);
         }
-        match self.errands.beginnings() {
-            None => return false,
-            Some(Ok(beginnings)) => self.assign(beginnings),
-            Some(Err(reason)) => {
-                if let Some((_, again)) = &mut self.assigning {
-                    *again = Some(Instant::now() + AGAIN);
+        if let Some(partitions) = Asked::due(&self.rewinding) {
+            self.rewind(partitions);
+        }
+        match self.errands.answer() {
+            None => return Continue(false),
+            Some(Answer::Begin(Ok(beginnings))) => self.assign(beginnings),
+            Some(Answer::Begin(Err(reason))) => {
+                if let Some(asked) = &mut self.assigning {
+                    asked.again = Some(Instant::now() + AGAIN);
                 }
                 self.tell_trouble(reason);
             }
+            Some(Answer::Rewind(Ok(rewound))) => self.rewound(rewound),
+            Some(Answer::Rewind(Err(reason))) => {
+                if let Some(asked) = &mut self.rewinding {
+                    asked.again = Some(Instant::now() + AGAIN);
+                }
+                self.tell_trouble(reason);
+            }
+            Some(Answer::Fenced(reason)) => return Break(Some(reason)),
         }
-        true
+        Continue(true)
+    }
+
+    fn rewound(&mut self, rewound: Rewound) {
+        let Some(asked) = &mut self.rewinding else { return };
+        for (partition, committed) in rewound {
+            // One that was let go meanwhile, and perhaps taken again, is not rewound.
+            let Some(index) = asked.partitions.iter().position(|asked| *asked == partition) else {
+                continue;
+            };
+            asked.partitions.swap_remove(index);
+            let holding = self.holdings.get_mut(&partition).filter(|holding| !holding.revoking);
+            let Some(holding) = holding else { continue };
+            let to = match &committed {
+                Some(committed) => Offset::Offset(committed.offset as i64),
+                None => holding.began,
+            };
+            let event = MemberEvent::Rewound(Assigned { partition, committed });
+            holding.seeking = Some((to, event));
+        }
+        self.rewinding = self.rewinding.take().filter(|asked| !asked.partitions.is_empty());
     }
 
     fn assign(&mut self, Beginnings { member_id, partitions }: Beginnings) {

@@ -1,0 +1,390 @@
+//! The client that writes transactions: one transaction at a time, in calls that block until it is committed or is not.
+//!
+//! librdkafka does not know KIP-890: after an abort, or a commit whose outcome is not known, what it believes of the
+//! transaction and what Kafka believes may differ, and records of one could end up in the next. So a client that met any
+//! error is destroyed, and another is made with the same id: taking the id settles on Kafka's side what was open.
+//!
+//! Invariant: nothing is written by a client that has not taken its id, and no commit is asked for before every record
+//! was acknowledged.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+use rdkafka::{
+    ClientContext, TopicPartitionList,
+    config::{ClientConfig, RDKafkaLogLevel},
+    consumer::ConsumerGroupMetadata,
+    error::{KafkaError, KafkaResult, RDKafkaErrorCode},
+    message::DeliveryResult,
+    producer::{BaseProducer, Producer as _, ProducerContext},
+};
+
+use super::{
+    error::{self, About},
+    lookup::Lookup,
+    reach, record,
+};
+use crate::{
+    broker::{BrokerError, ProduceError, Produced, Refusal, TransactError, Transactions},
+    record::NewRecord,
+};
+
+/// How long a transaction may take where the configuration does not say when Kafka aborts it.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// How long an abort may take: what is not aborted by then is when its id is taken again, or by Kafka after its time.
+const ABORT: Duration = Duration::from_secs(5);
+/// Delivery reports are looked for this often.
+const TURN: Duration = Duration::from_millis(1);
+
+type Client = BaseProducer<Deliveries>;
+
+/// Writes transactions in the name of one transactional id.
+pub(super) struct Transactor {
+    config: ClientConfig,
+    lookup: Lookup,
+    /// Whether others may take the id. When they cannot, being fenced means that Kafka had no more patience.
+    is_shared: bool,
+    patience: Duration,
+    /// A client that has taken the id; `None`: before the first transaction, and after one that failed.
+    client: Option<Client>,
+}
+
+/// What a member commits with its records.
+pub(super) struct Offsets {
+    pub(super) list: TopicPartitionList,
+    /// The member's generation, by which Kafka fences it.
+    pub(super) member: ConsumerGroupMetadata,
+}
+
+impl Transactor {
+    /// In the name of an id that others may take.
+    pub(super) fn shared(config: ClientConfig, lookup: Lookup) -> Self {
+        Self { is_shared: true, ..Self::exclusive(config, lookup) }
+    }
+
+    /// In the name of an id that is nobody else's.
+    pub(super) fn exclusive(config: ClientConfig, lookup: Lookup) -> Self {
+        let timeout = config.get("transaction.timeout.ms").and_then(|timeout| timeout.parse().ok());
+        let patience = timeout.map_or(PATIENCE, Duration::from_millis);
+        Self { config, lookup, is_shared: false, patience, client: None }
+    }
+
+    /// Takes the id, where this one does not have it: then nothing is open any more that was written in its name.
+    pub(super) fn settle(&mut self) -> KafkaResult<()> {
+        self.client().map(|_client| ())
+    }
+
+    fn client(&mut self) -> KafkaResult<&Client> {
+        let client = match self.client.take() {
+            Some(client) => client,
+            None => {
+                let client: Client = self.config.create_with_context(Deliveries::default())?;
+                client.init_transactions(self.patience)?;
+                client
+            }
+        };
+        Ok(self.client.insert(client))
+    }
+
+    /// Serves what the client has to tell while there is nothing to write.
+    pub(super) fn idle(&self) {
+        if let Some(client) = &self.client {
+            client.poll(Duration::ZERO);
+        }
+    }
+
+    /// Writes records, and commits offsets with them.
+    pub(super) fn commit(
+        &mut self,
+        records: &[NewRecord],
+        offsets: Option<&Offsets>,
+    ) -> Result<Vec<Produced>, TransactError> {
+        self.check(records)?;
+        let (is_shared, deadline) = (self.is_shared, Instant::now() + self.patience);
+        let failed = |error: &KafkaError| match error::is_fenced(error) {
+            true if is_shared => TransactError::Fenced(format!(
+                "another has taken the transactional id: {}",
+                error::text(error)
+            )),
+            _ => error::transaction(error),
+        };
+        let client = self.client().map_err(|error| failed(&error))?;
+        let written = write(client, records, offsets, deadline, &failed).map_err(|error| {
+            abort(client);
+            error
+        });
+        let committed = written.and_then(|produced| {
+            end(client, deadline).map_err(|error| match failed(&error) {
+                fenced @ TransactError::Fenced(_) => fenced,
+                _ => TransactError::Indefinite(error::text(&error)),
+            })?;
+            Ok(produced)
+        });
+        if committed.is_err() {
+            self.client = None;
+        }
+        committed
+    }
+
+    /// Refuses what cannot be written before anything is.
+    fn check(&self, records: &[NewRecord]) -> Result<(), TransactError> {
+        let mut refusals = Vec::new();
+        for (index, record) in records.iter().enumerate() {
+            match self.lookup.fit(record).and_then(|_partitions| record::timestamp(record)) {
+                Ok(_) => {}
+                Err(ProduceError::Unavailable { reason }) => {
+                    return Err(TransactError::Aborted(reason));
+                }
+                Err(error) => refusals.push(Refusal { record: index, error }),
+            }
+        }
+        if refusals.is_empty() { Ok(()) } else { Err(TransactError::Refused(refusals)) }
+    }
+}
+
+/// Writes everything and waits until it is acknowledged, short of the commit.
+fn write(
+    client: &Client,
+    records: &[NewRecord],
+    offsets: Option<&Offsets>,
+    deadline: Instant,
+    failed: &impl Fn(&KafkaError) -> TransactError,
+) -> Result<Vec<Produced>, TransactError> {
+    client.begin_transaction().map_err(|error| failed(&error))?;
+    client.context().expect(records.len());
+    for (index, record) in records.iter().enumerate() {
+        send(client, index, record, deadline)?;
+    }
+    while client.context().waits() && Instant::now() < deadline {
+        client.poll(TURN);
+    }
+    let produced = client.context().outcome(records)?;
+    if let Some(Offsets { list, member }) = offsets {
+        client
+            .send_offsets_to_transaction(list, member, left(deadline))
+            .map_err(|error| failed(&error))?;
+    }
+    Ok(produced)
+}
+
+/// Hands one record over, and waits while there are too many.
+fn send(
+    client: &Client,
+    index: usize,
+    record: &NewRecord,
+    deadline: Instant,
+) -> Result<(), TransactError> {
+    let timestamp = record::timestamp(record);
+    let timestamp = timestamp.map_err(|error| refused(index, error))?;
+    loop {
+        match client.send(record::outgoing(record, timestamp, index)) {
+            Ok(()) => return Ok(()),
+            Err((error, _))
+                if error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull)
+                    && client.context().waits()
+                    && Instant::now() < deadline =>
+            {
+                client.poll(TURN);
+            }
+            Err((error, _)) => {
+                let error = error::not_sent(&error, &about(record));
+                return Err(match is_refusal(&error) {
+                    true => refused(index, error),
+                    false => TransactError::Aborted(error.to_string()),
+                });
+            }
+        }
+    }
+}
+
+/// Commits. An error says nothing of whether it was.
+fn end(client: &Client, deadline: Instant) -> KafkaResult<()> {
+    loop {
+        match client.commit_transaction(left(deadline)) {
+            Err(KafkaError::Transaction(error))
+                if error.is_retriable() && Instant::now() < deadline =>
+            {
+                client.poll(TURN);
+            }
+            ended => return ended,
+        }
+    }
+}
+
+/// Aborts, as far as that can be had now.
+fn abort(client: &Client) {
+    let deadline = Instant::now() + ABORT;
+    loop {
+        // In short calls, since it waits for delivery reports that only a poll takes.
+        match client.abort_transaction(TURN * 20) {
+            Ok(()) => return,
+            Err(KafkaError::Transaction(error))
+                if error.is_retriable() && Instant::now() < deadline =>
+            {
+                client.poll(TURN);
+            }
+            Err(error) => {
+                return tracing::debug!(%error, "A transaction was not aborted; it is when its id is taken again.");
+            }
+        }
+    }
+}
+
+fn left(deadline: Instant) -> Duration {
+    deadline.saturating_duration_since(Instant::now()).max(TURN)
+}
+
+fn about(record: &NewRecord) -> About<'_> {
+    let NewRecord { topic, partition, .. } = record;
+    About { topic, partition: *partition, partitions: 0, size: record.size() }
+}
+
+fn refused(record: usize, error: ProduceError) -> TransactError {
+    TransactError::Refused(vec![Refusal { record, error }])
+}
+
+/// Whether the record is at fault, so that it would be refused again.
+fn is_refusal(error: &ProduceError) -> bool {
+    !matches!(error, ProduceError::Unavailable { .. } | ProduceError::Indefinite { .. })
+}
+
+/// The delivery reports of one transaction.
+#[derive(Default)]
+struct Deliveries(Mutex<Reports>);
+
+#[derive(Default)]
+struct Reports {
+    /// By the record's index; `None`: not there yet.
+    reports: Vec<Option<Report>>,
+    missing: usize,
+    failed: bool,
+}
+
+enum Report {
+    Produced(Produced),
+    Failed(KafkaError),
+    Unclear(ProduceError),
+}
+
+impl Deliveries {
+    /// A transaction of this many records begins.
+    fn expect(&self, records: usize) {
+        let reports = std::iter::repeat_with(|| None).take(records).collect();
+        *self.reports() = Reports { reports, missing: records, failed: false };
+    }
+
+    /// Whether it is worth waiting for more.
+    fn waits(&self) -> bool {
+        let reports = self.reports();
+        reports.missing > 0 && !reports.failed
+    }
+
+    /// Where the records were written to, if all were.
+    fn outcome(&self, records: &[NewRecord]) -> Result<Vec<Produced>, TransactError> {
+        let reports = std::mem::take(&mut *self.reports()).reports;
+        let mut produced = Vec::with_capacity(records.len());
+        let (mut refusals, mut reason, mut late) = (Vec::new(), None, None);
+        for (index, (report, record)) in reports.into_iter().zip(records).enumerate() {
+            let error = match report {
+                Some(Report::Produced(place)) => {
+                    produced.push(place);
+                    continue;
+                }
+                Some(Report::Failed(error)) => error::not_delivered(&error, &about(record), false),
+                Some(Report::Unclear(error)) => error,
+                None => {
+                    late = Some("Kafka did not acknowledge the records in time".to_owned());
+                    continue;
+                }
+            };
+            if is_refusal(&error) {
+                refusals.push(Refusal { record: index, error });
+            } else {
+                reason.get_or_insert(error.to_string());
+            }
+        }
+        if !refusals.is_empty() {
+            return Err(TransactError::Refused(at_fault(refusals)));
+        }
+        reason.or(late).map_or(Ok(produced), |reason| Err(TransactError::Aborted(reason)))
+    }
+
+    fn reports(&self) -> MutexGuard<'_, Reports> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Of the records that were refused, those that it was for: a batch is too large as a whole, by the largest in it.
+fn at_fault(mut refusals: Vec<Refusal>) -> Vec<Refusal> {
+    let size = |refusal: &Refusal| match refusal.error {
+        ProduceError::TooLarge { size, .. } => Some(size),
+        _ => None,
+    };
+    let largest = refusals.iter().filter_map(size).max();
+    refusals.retain(|refusal| size(refusal).is_none() || size(refusal) == largest);
+    refusals
+}
+
+impl ClientContext for Deliveries {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        reach::log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(%error, reason, "A transactional Kafka producer reports an error.");
+    }
+}
+
+impl ProducerContext for Deliveries {
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, index: usize) {
+        let report = match result {
+            Ok(message) => match record::produced(message) {
+                Ok(produced) => Report::Produced(produced),
+                Err(error) => Report::Unclear(error),
+            },
+            Err((error, _message)) => Report::Failed(error.clone()),
+        };
+        let mut reports = self.reports();
+        let failed = !matches!(report, Report::Produced(_));
+        if let Some(slot) = reports.reports.get_mut(index) {
+            *slot = Some(report);
+            reports.missing -= 1;
+            reports.failed |= failed;
+        }
+    }
+}
+
+/// A transactional id in the hands of one who writes to no group.
+pub(super) struct Holder(Arc<Mutex<Transactor>>);
+
+impl Holder {
+    /// Takes the id.
+    pub(super) async fn take(mut transactor: Transactor) -> Result<Self, BrokerError> {
+        let taken = tokio::task::spawn_blocking(move || {
+            transactor.settle()?;
+            Ok(transactor)
+        });
+        match taken.await {
+            Ok(Ok(transactor)) => Ok(Self(Arc::new(Mutex::new(transactor)))),
+            Ok(Err(error)) => Err(error::query("taking the transactional id", &error)),
+            Err(broken) => Err(BrokerError::Unavailable(broken.to_string())),
+        }
+    }
+}
+
+#[async_trait]
+impl Transactions for Holder {
+    async fn write(&mut self, records: Vec<NewRecord>) -> Result<Vec<Produced>, TransactError> {
+        let transactor = Arc::clone(&self.0);
+        let written = tokio::task::spawn_blocking(move || {
+            let mut transactor = transactor.lock().unwrap_or_else(PoisonError::into_inner);
+            transactor.commit(&records, None)
+        });
+        written.await.unwrap_or_else(|broken| Err(TransactError::Indefinite(broken.to_string())))
+    }
+}
