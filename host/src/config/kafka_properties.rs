@@ -58,7 +58,13 @@ const RULES: &[(&str, Rule, &str)] = &[
     ("message.send.max.retries", Within(1, i32::MAX as u64), ONCE_IN_ORDER),
     ("retries", Within(1, i32::MAX as u64), ONCE_IN_ORDER),
     ("queuing.strategy", Only(&["fifo"]), ONCE_IN_ORDER),
-    ("transactional.id", Never(LEAVE_OUT), "transactions are not available in this version"),
+    ("transactional.id", Never(LEAVE_OUT), "every member needs its own"),
+    // Long enough for a leader to be replaced; short enough that readers do not wait for ever behind a writer that is gone.
+    (
+        "transaction.timeout.ms",
+        Within(1_000, 900_000),
+        "readers would wait too long behind a writer that is gone, or no transaction would end in time",
+    ),
     // Keys go to the partitions that Java clients put them on.
     (
         "partitioner",

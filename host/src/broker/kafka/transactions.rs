@@ -161,7 +161,11 @@ fn write(
     while client.context().waits() && Instant::now() < deadline {
         client.poll(TURN);
     }
-    let produced = client.context().outcome(records)?;
+    let produced = client.context().outcome(records).map_err(|error| {
+        // A client that was fenced gives its records up, without telling each of them why.
+        let fatal = client.client().fatal_error().map(|(code, _)| KafkaError::Global(code));
+        fatal.map_or(error, |fatal| failed(&fatal))
+    })?;
     if let Some(Offsets { list, member }) = offsets {
         client
             .send_offsets_to_transaction(list, member, left(deadline))
@@ -300,10 +304,12 @@ impl Deliveries {
                     continue;
                 }
             };
-            if is_refusal(&error) {
-                refusals.push(Refusal { record: index, error });
-            } else {
-                reason.get_or_insert(error.to_string());
+            match error {
+                ProduceError::Unavailable { reason: why }
+                | ProduceError::Indefinite { reason: why } => {
+                    reason.get_or_insert(why);
+                }
+                error => refusals.push(Refusal { record: index, error }),
             }
         }
         if !refusals.is_empty() {
