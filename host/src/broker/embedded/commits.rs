@@ -11,6 +11,9 @@ use super::{
 };
 use crate::{broker::Committed, record::TopicPartition};
 
+/// What a group commits, by partition.
+pub(super) type Offsets = Vec<(Arc<Partition>, Committed)>;
+
 /// Keeps what a group committed.
 pub(super) fn keep_all(
     connection: &Connection,

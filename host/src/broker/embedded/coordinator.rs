@@ -12,15 +12,16 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     assignment::MemberNumber,
-    catalog::{Catalog, Partition},
+    catalog::Catalog,
+    commits,
     group::{Group, Notice, Notices},
     queue::{Queue, Refused, Request},
     transactions::{Done, Transaction, place_all},
 };
 use crate::{
     broker::{
-        BrokerError, CommitError, Committed, GroupMember, GroupState, MemberSpec, OffsetCommit,
-        TransactError, process_name,
+        BrokerError, CommitError, GroupMember, GroupState, MemberSpec, OffsetCommit, TransactError,
+        process_name,
     },
     record::{NewRecord, TopicPartition},
 };
@@ -162,7 +163,7 @@ impl Coordinator {
         groups: &HashMap<Arc<str>, Live>,
         ticket: &Ticket,
         offsets: Vec<OffsetCommit>,
-    ) -> Result<Vec<(Arc<Partition>, Committed)>, CommitError> {
+    ) -> Result<commits::Offsets, CommitError> {
         let group = groups.get(&ticket.group).map(|live| &live.group);
         let mut found = Vec::with_capacity(offsets.len());
         let mut foreign = Vec::new();

@@ -7,7 +7,9 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use super::{catalog::Partition, error::StoreError, placement::Placed, transactions::Transaction};
+use super::{
+    catalog::Partition, commits, error::StoreError, placement::Placed, transactions::Transaction,
+};
 use crate::broker::{Acknowledge, CommitError, Committed, EnsuredTopic};
 
 /// Requests that may wait.
@@ -23,7 +25,7 @@ pub(super) enum Request {
     /// Keep committed offsets.
     Commit {
         group: Arc<str>,
-        offsets: Vec<(Arc<Partition>, Committed)>,
+        offsets: commits::Offsets,
         done: oneshot::Sender<Result<(), CommitError>>,
     },
     /// Write records and keep committed offsets, all or nothing.

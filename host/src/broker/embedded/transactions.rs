@@ -11,12 +11,13 @@ use tokio::sync::oneshot;
 
 use super::{
     Shared,
-    catalog::{Catalog, Partition},
+    catalog::Catalog,
+    commits,
     placement::{Placed, place},
     queue::{Refused, Request},
 };
 use crate::{
-    broker::{Committed, Produced, Refusal, TransactError, Transactions},
+    broker::{Produced, Refusal, TransactError, Transactions},
     record::NewRecord,
 };
 
@@ -25,7 +26,7 @@ use crate::{
 pub(super) struct Transaction {
     pub(super) records: Vec<Placed>,
     /// What is committed with them, and for which group.
-    pub(super) commit: Option<(Arc<str>, Vec<(Arc<Partition>, Committed)>)>,
+    pub(super) commit: Option<(Arc<str>, commits::Offsets)>,
     pub(super) done: Done,
 }
 

@@ -7,26 +7,24 @@
 //! Invariant: nothing is written by a client that has not taken its id, and no commit is asked for before every record
 //! was acknowledged.
 
+mod deliveries;
+
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
 use rdkafka::{
-    ClientContext, TopicPartitionList,
-    config::{ClientConfig, RDKafkaLogLevel},
+    TopicPartitionList,
+    config::ClientConfig,
     consumer::ConsumerGroupMetadata,
     error::{KafkaError, KafkaResult, RDKafkaErrorCode},
-    message::DeliveryResult,
-    producer::{BaseProducer, Producer as _, ProducerContext},
+    producer::{BaseProducer, Producer as _},
 };
 
-use super::{
-    error::{self, About},
-    lookup::Lookup,
-    reach, record,
-};
+use self::deliveries::{Deliveries, about};
+use super::{error, lookup::Lookup, record};
 use crate::{
     broker::{BrokerError, ProduceError, Produced, Refusal, TransactError, Transactions},
     record::NewRecord,
@@ -112,10 +110,8 @@ impl Transactor {
             _ => error::transaction(error),
         };
         let client = self.client().map_err(|error| failed(&error))?;
-        let written = write(client, records, offsets, deadline, &failed).map_err(|error| {
-            abort(client);
-            error
-        });
+        let written =
+            write(client, records, offsets, deadline, &failed).inspect_err(|_failed| abort(client));
         let committed = written.and_then(|produced| {
             end(client, deadline).map_err(|error| match failed(&error) {
                 fenced @ TransactError::Fenced(_) => fenced,
@@ -241,11 +237,6 @@ fn left(deadline: Instant) -> Duration {
     deadline.saturating_duration_since(Instant::now()).max(TURN)
 }
 
-fn about(record: &NewRecord) -> About<'_> {
-    let NewRecord { topic, partition, .. } = record;
-    About { topic, partition: *partition, partitions: 0, size: record.size() }
-}
-
 fn refused(record: usize, error: ProduceError) -> TransactError {
     TransactError::Refused(vec![Refusal { record, error }])
 }
@@ -253,116 +244,6 @@ fn refused(record: usize, error: ProduceError) -> TransactError {
 /// Whether the record is at fault, so that it would be refused again.
 fn is_refusal(error: &ProduceError) -> bool {
     !matches!(error, ProduceError::Unavailable { .. } | ProduceError::Indefinite { .. })
-}
-
-/// The delivery reports of one transaction.
-#[derive(Default)]
-struct Deliveries(Mutex<Reports>);
-
-#[derive(Default)]
-struct Reports {
-    /// By the record's index; `None`: not there yet.
-    reports: Vec<Option<Report>>,
-    missing: usize,
-    failed: bool,
-}
-
-enum Report {
-    Produced(Produced),
-    Failed(KafkaError),
-    Unclear(ProduceError),
-}
-
-impl Deliveries {
-    /// A transaction of this many records begins.
-    fn expect(&self, records: usize) {
-        let reports = std::iter::repeat_with(|| None).take(records).collect();
-        *self.reports() = Reports { reports, missing: records, failed: false };
-    }
-
-    /// Whether it is worth waiting for more.
-    fn waits(&self) -> bool {
-        let reports = self.reports();
-        reports.missing > 0 && !reports.failed
-    }
-
-    /// Where the records were written to, if all were.
-    fn outcome(&self, records: &[NewRecord]) -> Result<Vec<Produced>, TransactError> {
-        let reports = std::mem::take(&mut *self.reports()).reports;
-        let mut produced = Vec::with_capacity(records.len());
-        let (mut refusals, mut reason, mut late) = (Vec::new(), None, None);
-        for (index, (report, record)) in reports.into_iter().zip(records).enumerate() {
-            let error = match report {
-                Some(Report::Produced(place)) => {
-                    produced.push(place);
-                    continue;
-                }
-                Some(Report::Failed(error)) => error::not_delivered(&error, &about(record), false),
-                Some(Report::Unclear(error)) => error,
-                None => {
-                    late = Some("Kafka did not acknowledge the records in time".to_owned());
-                    continue;
-                }
-            };
-            match error {
-                ProduceError::Unavailable { reason: why }
-                | ProduceError::Indefinite { reason: why } => {
-                    reason.get_or_insert(why);
-                }
-                error => refusals.push(Refusal { record: index, error }),
-            }
-        }
-        if !refusals.is_empty() {
-            return Err(TransactError::Refused(at_fault(refusals)));
-        }
-        reason.or(late).map_or(Ok(produced), |reason| Err(TransactError::Aborted(reason)))
-    }
-
-    fn reports(&self) -> MutexGuard<'_, Reports> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Of the records that were refused, those that it was for: a batch is too large as a whole, by the largest in it.
-fn at_fault(mut refusals: Vec<Refusal>) -> Vec<Refusal> {
-    let size = |refusal: &Refusal| match refusal.error {
-        ProduceError::TooLarge { size, .. } => Some(size),
-        _ => None,
-    };
-    let largest = refusals.iter().filter_map(size).max();
-    refusals.retain(|refusal| size(refusal).is_none() || size(refusal) == largest);
-    refusals
-}
-
-impl ClientContext for Deliveries {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        reach::log(level, facility, message);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        tracing::debug!(%error, reason, "A transactional Kafka producer reports an error.");
-    }
-}
-
-impl ProducerContext for Deliveries {
-    type DeliveryOpaque = usize;
-
-    fn delivery(&self, result: &DeliveryResult<'_>, index: usize) {
-        let report = match result {
-            Ok(message) => match record::produced(message) {
-                Ok(produced) => Report::Produced(produced),
-                Err(error) => Report::Unclear(error),
-            },
-            Err((error, _message)) => Report::Failed(error.clone()),
-        };
-        let mut reports = self.reports();
-        let failed = !matches!(report, Report::Produced(_));
-        if let Some(slot) = reports.reports.get_mut(index) {
-            *slot = Some(report);
-            reports.missing -= 1;
-            reports.failed |= failed;
-        }
-    }
 }
 
 /// A transactional id in the hands of one who writes to no group.
