@@ -1,10 +1,10 @@
 //! One group's life in this process: member events become lanes, lanes become runs for the handler, outcomes become
 //! output, dead letters and commits.
 //!
-//! [`Group`] is all that others see. Within, `lanes`, `offsets`, `retry` and `parked` are plain data structures that
-//! decide, `pauses` is what operators want held back, `member` is the loop that acts, `partition` is what it knows of
-//! one partition, `output` writes, and `give_back` handles what was parked. Nothing here
-//! knows which broker or what kind of plugin it works with.
+//! [`Group`] is all that the gateway sees; [`OffsetMap`] is the format that other programs read and write, too. Within,
+//! `lanes`, `offsets`, `retry` and `parked` are plain data structures that decide, `pauses` is what operators want held
+//! back, `member` is the loop that acts, `partition` is what it knows of one partition, `output` writes, and `give_back`
+//! handles what was parked. Nothing here knows which broker or what kind of plugin it works with.
 //!
 //! Invariants: records of one lane are handled one at a time and in offset order, retries included; a committed offset never
 //! passes a record that is neither handled, dead-lettered, parked nor dropped by policy; a revoked partition is neither
@@ -28,6 +28,7 @@ use std::{
 };
 
 pub use group::{Group, SeekError};
+pub use offsets::{OffsetMap, Unread};
 pub use pauses::{Pause, PausedAsAWhole, Pauses, Scope};
 pub use status::{GroupStatus, MemberState, MemberStatus, PartitionStatus};
 

@@ -2,22 +2,19 @@
 
 use std::ops::Range;
 
-/// Which offsets from `base` on are finished. What is below its end and not unfinished is finished, or is no record.
+/// Which offsets from the committed one on are finished: what goes with a commit, in its metadata. What is below the
+/// map's end and not unfinished is finished, or is no record.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::dispatch) struct Map {
+pub struct OffsetMap {
     base: u64,
     /// The lengths of the runs of offsets from `base` on: unfinished and finished ones by turns, unfinished first.
     runs: Vec<u64>,
 }
 
-impl Map {
-    /// A map of what is below `end`; `unfinished` are those from `base` on that are not finished, ascending and without
-    /// overlaps.
-    pub(super) fn new(
-        base: u64,
-        end: u64,
-        unfinished: impl IntoIterator<Item = Range<u64>>,
-    ) -> Self {
+impl OffsetMap {
+    /// A map of what is from `base`, the committed offset, to below `end`; `unfinished` are those from `base` on that are
+    /// not finished, ascending and without overlaps. Offsets are below 2⁶³, as Kafka's are.
+    pub fn new(base: u64, end: u64, unfinished: impl IntoIterator<Item = Range<u64>>) -> Self {
         let mut runs = vec![0];
         let mut at = base;
         for range in unfinished.into_iter().take_while(|range| range.start < end) {
@@ -48,7 +45,7 @@ impl Map {
     }
 
     /// One past the highest offset that it says anything about.
-    pub(super) fn end(&self) -> u64 {
+    pub fn end(&self) -> u64 {
         self.base + self.runs.iter().sum::<u64>()
     }
 
@@ -58,7 +55,7 @@ impl Map {
     }
 
     /// What is not finished below its end, ascending.
-    pub(super) fn unfinished(&self) -> impl Iterator<Item = Range<u64>> {
+    pub fn unfinished(&self) -> impl Iterator<Item = Range<u64>> {
         let mut at = self.base;
         let ranges = self.runs.iter().enumerate().map(move |(index, length)| {
             let start = at;

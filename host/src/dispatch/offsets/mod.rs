@@ -1,7 +1,7 @@
 //! Which offsets of a partition are finished, how far its commit may go, and the map that goes with the commit.
 //!
 //! The committed offset is the lowest one that was received and is not finished; when all are, one past the last. What
-//! is finished above it goes into the commit's metadata as a [`Map`], so that whoever goes on from that commit handles
+//! is finished above it goes into the commit's metadata as a [`OffsetMap`], so that whoever goes on from that commit handles
 //! it no second time. Only received offsets count, so gaps in the log (compaction, transaction markers) are no special
 //! case: an offset that was not received is as good as finished. Plain data.
 //!
@@ -20,8 +20,8 @@ use std::{
     ops::Range,
 };
 
-use map::Map;
-pub(super) use text::Unread;
+pub use map::OffsetMap;
+pub use text::Unread;
 
 /// Characters of a map that is near what a commit takes, as Parallel Consumer sees it: three quarters.
 const NEAR: usize = text::MOST_CHARACTERS / 4 * 3;
@@ -75,17 +75,17 @@ impl Offsets {
     /// # Errors
     /// When the metadata is not a map: it has to be left unread.
     pub(super) fn restore(committed: u64, metadata: &str) -> Result<Self, Unread> {
-        text::decode(committed, metadata).map(|map| Self::with(&map))
+        OffsetMap::decode(committed, metadata).map(|map| Self::with(&map))
     }
 
     /// Begins again at an offset of these; what is finished from there on stays so.
     pub(super) fn again_from(&self, offset: u64) -> Self {
         let unfinished = self.all_unfinished().filter(|range| range.end > offset);
         let unfinished = unfinished.map(|range| range.start.max(offset)..range.end);
-        Self::with(&Map::new(offset, self.finished_end.max(offset), unfinished))
+        Self::with(&OffsetMap::new(offset, self.finished_end.max(offset), unfinished))
     }
 
-    fn with(map: &Map) -> Self {
+    fn with(map: &OffsetMap) -> Self {
         let mut offsets = Self::new(map.base());
         offsets.expected.extend(map.unfinished());
         offsets.finished_end = map.end();
@@ -203,14 +203,14 @@ impl Offsets {
         let changes = self.changes;
         let fresh = self.encoded.take().filter(|encoded| encoded.changes + age >= changes);
         let encoded = fresh.unwrap_or_else(|| {
-            let (text, is_whole) = text::encode(&self.map());
+            let (text, is_whole) = self.map().encode();
             Encoded { changes, text, is_whole }
         });
         self.encoded.insert(encoded)
     }
 
-    fn map(&self) -> Map {
-        Map::new(self.committable(), self.finished_end, self.all_unfinished())
+    fn map(&self) -> OffsetMap {
+        OffsetMap::new(self.committable(), self.finished_end, self.all_unfinished())
     }
 
     fn all_unfinished(&self) -> impl Iterator<Item = Range<u64>> {

@@ -5,13 +5,13 @@
 //! compressed by zstd. Every format is read; the smallest is written.
 //!
 //! Anything may stand in a commit's metadata. What is not a map is told apart by an [`Unread`], and no text makes
-//! [`decode`] take more memory than [`MOST_RUNS`] and [`MOST_BYTES`] allow.
+//! [`OffsetMap::decode`] take more memory than [`MOST_RUNS`] and [`MOST_BYTES`] allow.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use super::{
     bits,
-    map::Map,
+    map::OffsetMap,
     runs::{self, Version},
 };
 
@@ -28,13 +28,17 @@ const LONG: usize = 128 << 10;
 
 /// Why metadata is not read as a map: it is someone else's, or damaged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(in crate::dispatch) enum Unread {
+pub enum Unread {
+    /// Every format is base64.
     #[error("it is not base64")]
     NotBase64,
+    /// It begins as Kafka Streams' own metadata does.
     #[error("it is Kafka Streams'")]
     KafkaStreams,
+    /// Its first byte is this one.
     #[error("it begins with {0:#04x}, which names no format")]
     UnknownFormat(u8),
+    /// It names a format and does not keep to it, in these words.
     #[error("it {0}")]
     Damaged(&'static str),
 }
@@ -46,46 +50,51 @@ enum Layout {
     Runs(Version),
 }
 
-/// Reads a commit's metadata. No metadata is a map with nothing in it.
-pub(super) fn decode(base: u64, metadata: &str) -> Result<Map, Unread> {
-    if metadata.is_empty() {
-        return Ok(Map::new(base, base, []));
-    }
-    let bytes = STANDARD.decode(metadata).map_err(|_| Unread::NotBase64)?;
-    let (magic, body) = bytes.split_first().ok_or(Unread::NotBase64)?;
-    let runs = match magic {
-        b'L' => bits::read_bytes(body),
-        0xee => bits::read_bytes(&decompress(body)?), // 'î'
-        b'l' => bits::read(body, Version::V1),
-        b'a' => bits::read(&decompress(body)?, Version::V1),
-        b'n' => runs::read(body, Version::V1),
-        b'J' => runs::read(&decompress(body)?, Version::V1),
-        b'o' => bits::read(body, Version::V2),
-        b's' => bits::read(&decompress(body)?, Version::V2),
-        b'e' => runs::read(body, Version::V2),
-        b'p' => runs::read(&decompress(body)?, Version::V2),
-        1 | 2 => Err(Unread::KafkaStreams),
-        other => Err(Unread::UnknownFormat(*other)),
-    }?;
-    Map::of_runs(base, runs).ok_or(Unread::Damaged("goes past the last offset there can be"))
-}
-
-/// The map as text, and whether it is whole: of one that does not fit, as much of its beginning as does. That is safe,
-/// since what a map leaves out counts as unfinished.
-pub(super) fn encode(map: &Map) -> (String, bool) {
-    if let Some(text) = encode_runs(map.runs()) {
-        return (text, true);
-    }
-    let (mut fits, mut text) = (0, String::new());
-    let mut too_many = map.runs().len() / 2;
-    while fits + 1 < too_many {
-        let pairs = fits.midpoint(too_many);
-        match encode_runs(&map.runs()[..2 * pairs]) {
-            Some(longer) => (fits, text) = (pairs, longer),
-            None => too_many = pairs,
+impl OffsetMap {
+    /// Reads the metadata of a commit at offset `base`. No metadata is a map with nothing in it.
+    ///
+    /// # Errors
+    /// When it is none of Parallel Consumer's formats, is damaged, or is far longer than a map that a commit takes.
+    pub fn decode(base: u64, metadata: &str) -> Result<Self, Unread> {
+        if metadata.is_empty() {
+            return Ok(Self::new(base, base, []));
         }
+        let bytes = STANDARD.decode(metadata).map_err(|_| Unread::NotBase64)?;
+        let (magic, body) = bytes.split_first().ok_or(Unread::NotBase64)?;
+        let runs = match magic {
+            b'L' => bits::read_bytes(body),
+            0xee => bits::read_bytes(&decompress(body)?), // 'î'
+            b'l' => bits::read(body, Version::V1),
+            b'a' => bits::read(&decompress(body)?, Version::V1),
+            b'n' => runs::read(body, Version::V1),
+            b'J' => runs::read(&decompress(body)?, Version::V1),
+            b'o' => bits::read(body, Version::V2),
+            b's' => bits::read(&decompress(body)?, Version::V2),
+            b'e' => runs::read(body, Version::V2),
+            b'p' => runs::read(&decompress(body)?, Version::V2),
+            1 | 2 => Err(Unread::KafkaStreams),
+            other => Err(Unread::UnknownFormat(*other)),
+        }?;
+        Self::of_runs(base, runs).ok_or(Unread::Damaged("goes past the last offset there can be"))
     }
-    (text, false)
+
+    /// The map as metadata of at most 4,096 characters, and whether it is whole: of one that does not fit, as much of
+    /// its beginning as does. That is safe, since what a map leaves out counts as unfinished.
+    pub fn encode(&self) -> (String, bool) {
+        if let Some(text) = encode_runs(self.runs()) {
+            return (text, true);
+        }
+        let (mut fits, mut text) = (0, String::new());
+        let mut too_many = self.runs().len() / 2;
+        while fits + 1 < too_many {
+            let pairs = fits.midpoint(too_many);
+            match encode_runs(&self.runs()[..2 * pairs]) {
+                Some(longer) => (fits, text) = (pairs, longer),
+                None => too_many = pairs,
+            }
+        }
+        (text, false)
+    }
 }
 
 /// Characters that a map takes at the most.

@@ -7,17 +7,17 @@ use proptest::prelude::*;
 
 use super::super::{
     Offsets,
-    map::Map,
-    text::{MOST_RUNS, Unread, bound, decode, encode},
+    map::OffsetMap,
+    text::{MOST_RUNS, Unread, bound},
 };
 
-fn of_runs(base: u64, runs: &[u64]) -> Map {
-    Map::of_runs(base, runs.to_vec()).unwrap()
+fn of_runs(base: u64, runs: &[u64]) -> OffsetMap {
+    OffsetMap::of_runs(base, runs.to_vec()).unwrap()
 }
 
 /// What a map says, whatever its runs look like: trailing unfinished offsets say nothing.
-fn meaning(map: &Map) -> (u64, Vec<Range<u64>>) {
-    let unfinished = Map::new(map.base(), map.end(), map.unfinished()).unfinished().collect();
+fn meaning(map: &OffsetMap) -> (u64, Vec<Range<u64>>) {
+    let unfinished = OffsetMap::new(map.base(), map.end(), map.unfinished()).unfinished().collect();
     (map.end(), unfinished)
 }
 
@@ -35,17 +35,17 @@ fn metadata_of_others_is_left_unread() {
         ("bgABAA==", Unread::Damaged("ends within a length")),
         ("cAAA", Unread::Damaged("cannot be decompressed, or is very long")),
     ] {
-        assert_eq!(decode(5, metadata), Err(unread), "{metadata:?}");
+        assert_eq!(OffsetMap::decode(5, metadata), Err(unread), "{metadata:?}");
     }
 }
 
 #[test]
 fn a_map_that_is_cut_off_anywhere_is_read_no_further_than_it_is_true() {
     let map = of_runs(7, &[1, 700, 3, 40_000, 9, 2]);
-    let (text, _) = encode(&map);
+    let (text, _) = map.encode();
     for end in 1..text.len() {
-        if let Ok(part) = decode(7, &text[..end]) {
-            let finished = |map: &Map, offset| {
+        if let Ok(part) = OffsetMap::decode(7, &text[..end]) {
+            let finished = |map: &OffsetMap, offset| {
                 offset < map.end() && !map.unfinished().any(|range| range.contains(&offset))
             };
             let untrue = (7..part.end()).find(|at| finished(&part, *at) && !finished(&map, *at));
@@ -60,13 +60,13 @@ fn a_map_that_is_a_bomb_is_left_unread() {
     let body = zstd::bulk::compress(&zeroes, 3).unwrap();
     for magic in [b'a', b'J', b's', b'p', 0xee] {
         let text = STANDARD.encode([&[magic], &body[..]].concat());
-        assert!(matches!(decode(0, &text), Err(Unread::Damaged(_))), "{magic}");
+        assert!(matches!(OffsetMap::decode(0, &text), Err(Unread::Damaged(_))), "{magic}");
     }
     let alternating = zstd::bulk::compress(&vec![0x55; 1 << 20], 3).unwrap();
     let body = zstd::bulk::compress(&[&[0, 0x7f, 0, 0], &[0x55; 1 << 19][..]].concat(), 3).unwrap();
     for body in [alternating, body] {
         let text = STANDARD.encode([b"s", &body[..]].concat());
-        assert!(matches!(decode(0, &text), Err(Unread::Damaged(_))));
+        assert!(matches!(OffsetMap::decode(0, &text), Err(Unread::Damaged(_))));
     }
 }
 
@@ -74,10 +74,10 @@ fn a_map_that_is_a_bomb_is_left_unread() {
 fn lengths_that_add_up_to_more_than_there_are_offsets_are_left_unread() {
     let most = i64::MAX as u64;
     assert_eq!(
-        decode(most - 1, "bgABAAE="),
+        OffsetMap::decode(most - 1, "bgABAAE="),
         Err(Unread::Damaged("goes past the last offset there can be"))
     );
-    assert!(decode(most - 2, "bgABAAE=").is_ok());
+    assert!(OffsetMap::decode(most - 2, "bgABAAE=").is_ok());
 }
 
 /// Runs of every kind: short and long, few and many, regular and not.
@@ -97,10 +97,10 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
     #[test]
     fn a_map_that_is_written_is_read_back(base in 0..u64::from(u32::MAX), runs in runs()) {
-        let map = Map::of_runs(base, runs).unwrap();
-        let (text, is_whole) = encode(&map);
+        let map = OffsetMap::of_runs(base, runs).unwrap();
+        let (text, is_whole) = map.encode();
         prop_assert!(text.len() <= 4096);
-        let decoded = decode(base, &text).unwrap();
+        let decoded = OffsetMap::decode(base, &text).unwrap();
         if is_whole && map.runs().len() > 1 {
             prop_assert_eq!(meaning(&decoded), meaning(&map));
         } else {
@@ -113,8 +113,8 @@ proptest! {
 
     #[test]
     fn the_bound_of_a_map_is_never_below_its_length(runs in runs()) {
-        let map = Map::of_runs(0, runs).unwrap();
-        let (text, is_whole) = encode(&map);
+        let map = OffsetMap::of_runs(0, runs).unwrap();
+        let (text, is_whole) = map.encode();
         prop_assert!(!is_whole || text.len() <= bound(map.end(), map.runs().len()));
     }
 }
@@ -130,7 +130,7 @@ proptest! {
     ) {
         let body = if is_compressed { zstd::bulk::compress(&body, 1).unwrap() } else { body };
         let text = STANDARD.encode([&[magic], &body[..]].concat());
-        if let Ok(map) = decode(base, &text) {
+        if let Ok(map) = OffsetMap::decode(base, &text) {
             prop_assert!(map.runs().len() <= MOST_RUNS && map.end() <= i64::MAX as u64);
             // And what was read can be gone on from.
             let mut offsets = Offsets::with(&map);
@@ -141,6 +141,6 @@ proptest! {
 
     #[test]
     fn reading_any_text_does_no_harm(text in "\\PC{0,64}") {
-        drop(decode(0, &text));
+        drop(OffsetMap::decode(0, &text));
     }
 }

@@ -222,7 +222,7 @@ proptest! {
                 }
             }
             prop_assert_eq!(offsets.committable(), model.committable());
-            let map = text::decode(offsets.committable(), offsets.metadata()).unwrap();
+            let map = OffsetMap::decode(offsets.committable(), offsets.metadata()).unwrap();
             let unfinished: BTreeSet<u64> = map.unfinished().flatten().collect();
             prop_assert_eq!(&unfinished, &model.map());
             prop_assert_eq!(map.end(), model.end().max(model.committable()));
