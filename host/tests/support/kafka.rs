@@ -56,6 +56,13 @@ pub(crate) fn shared(kind: Kind) -> Option<&'static str> {
     address.get_or_init(find).as_deref()
 }
 
+/// The class path of Confluent's Parallel Consumer, for a Java that can compile; `None`: the test is to be skipped.
+pub(crate) fn parallel_consumer() -> Option<&'static str> {
+    static CLASSES: OnceLock<Option<String>> = OnceLock::new();
+    let find = || or_skip("with Parallel Consumer", "", script(&["parallel-consumer".as_ref()]));
+    CLASSES.get_or_init(find).as_deref()
+}
+
 /// A Kafka of a test's own, which it may kill.
 pub(crate) struct Own {
     kind: Kind,
@@ -115,21 +122,21 @@ fn script(arguments: &[&std::ffi::OsStr]) -> Result<String, String> {
 }
 
 fn available(kind: Kind, started: Result<String, String>) -> Option<String> {
-    let reason = match started {
-        Ok(address) => return Some(address),
+    let way_out = format!("; {} can name one", kind.variable());
+    or_skip(&format!("on a real Kafka ({})", kind.name()), &way_out, started)
+}
+
+fn or_skip(which: &str, way_out: &str, found: Result<String, String>) -> Option<String> {
+    let reason = match found {
+        Ok(found) => return Some(found),
         Err(reason) => reason,
     };
     assert!(
         env::var_os("KEYWAY_TEST_REQUIRE_KAFKA").is_none_or(|value| value != "1"),
-        "no Kafka ({}) for the tests that must have one: {reason}",
-        kind.name(),
+        "no test may be skipped, and those {which} cannot run: {reason}",
     );
     // Not by a macro: what those print is shown only for tests that fail.
-    let line = format!(
-        "SKIPPED tests on a real Kafka ({}): {reason}; {} can name one\n",
-        kind.name(),
-        kind.variable(),
-    );
+    let line = format!("SKIPPED tests {which}: {reason}{way_out}\n");
     std::io::stderr().write_all(line.as_bytes()).ok(); // nowhere left to complain
     None
 }
