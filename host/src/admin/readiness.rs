@@ -10,14 +10,17 @@ use crate::{
 
 /// Everything that is in the way, in words; empty: ready. `more` is what the process itself adds.
 ///
-/// A member without a partition is ready, it has joined and stands by. A paused group is too: somebody wanted it so.
+/// Members are ready once they have started. How far their group has got with who reads what is not this process's to
+/// hasten: other members, and the broker's wait for more of them (`group.initial.rebalance.delay.ms`, three seconds by
+/// default), hold it up, and meanwhile the data port can take records. A member that could not go on is in the way; a
+/// paused group is not, somebody wanted it so.
 pub(super) fn obstacles(health: &Health, view: &View, more: Vec<String>) -> Vec<String> {
     let mut obstacles = more;
     if let Health::Unavailable(reason) = health {
         obstacles.push(format!("the broker is not reachable: {reason}"));
     }
     obstacles.extend(missing_plugins(view));
-    obstacles.extend(view.groups.iter().filter_map(unjoined));
+    obstacles.extend(view.groups.iter().filter_map(failed));
     obstacles
 }
 
@@ -36,14 +39,13 @@ fn missing_plugins(view: &View) -> impl Iterator<Item = String> {
         })
 }
 
-fn unjoined(group: &GroupStatus) -> Option<String> {
-    let out = |state| matches!(state, MemberState::Joining | MemberState::Failed);
-    let waiting: Vec<_> = group.members.iter().filter(|member| out(member.state)).collect();
-    let trouble = waiting.iter().find_map(|member| member.trouble.as_deref());
-    let (number, all) = (waiting.len(), group.members.len());
+fn failed(group: &GroupStatus) -> Option<String> {
+    let failed = group.members.iter().filter(|member| member.state == MemberState::Failed);
+    let cause = failed.clone().find_map(|member| member.trouble.as_deref());
+    let (number, all) = (failed.count(), group.members.len());
     (number > 0).then(|| {
-        let cause = trouble.map(|trouble| format!(": {trouble}")).unwrap_or_default();
-        format!("group {}: {number} of {all} members have not joined{cause}", group.id)
+        let cause = cause.map(|cause| format!(": {cause}")).unwrap_or_default();
+        format!("group {}: {number} of {all} members could not go on{cause}", group.id)
     })
 }
 
@@ -52,16 +54,19 @@ mod tests {
     use super::{super::snapshot::example, *};
 
     #[test]
-    fn a_process_whose_members_have_joined_is_ready_even_if_one_has_nothing_to_read() {
-        assert_eq!(obstacles(&Health::Ready, &example::view(), Vec::new()), [""; 0]);
+    fn a_process_whose_members_have_started_is_ready_even_if_they_wait_for_their_group() {
+        let mut view = example::view();
+        assert_eq!(obstacles(&Health::Ready, &view, Vec::new()), [""; 0]);
+        view.groups[0].members[1].state = MemberState::Joining;
+        assert_eq!(obstacles(&Health::Ready, &view, Vec::new()), [""; 0]);
     }
 
     #[test]
     fn every_obstacle_is_named_at_once() {
         let mut view = example::view();
         view.plugins[0].generation = None;
-        view.groups[0].members[1].state = MemberState::Joining;
-        view.groups[0].members[1].trouble = Some("connection refused".into());
+        view.groups[0].members[1].state = MemberState::Failed;
+        view.groups[0].members[1].trouble = Some("the member is fenced".into());
         let health = Health::Unavailable("connection refused".into());
         assert_eq!(
             obstacles(&health, &view, vec!["draining".into()]),
@@ -69,7 +74,7 @@ mod tests {
                 "draining",
                 "the broker is not reachable: connection refused",
                 "plugin print is not loaded: plugins/print.wasm: not a component",
-                "group my-topic-group-1: 1 of 3 members have not joined: connection refused",
+                "group my-topic-group-1: 1 of 3 members could not go on: the member is fenced",
             ]
         );
     }

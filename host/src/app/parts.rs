@@ -13,7 +13,7 @@ use super::{
     pauses::{PauseError, PauseFile},
 };
 use crate::{
-    broker::{Broker, BrokerError, EnsuredTopic, TopicSpec, embedded::Embedded, kafka::Kafka},
+    broker::{Broker, EnsuredTopic, TopicSpec, embedded::Embedded, kafka::Kafka},
     config::{self, Config, Group as GroupConfig},
     dispatch::{Group, GroupStatus, Scope},
     handler::Handler,
@@ -183,18 +183,25 @@ impl Parts {
         groups.waiting.iter().map(|loaded| loaded.config.id.clone()).collect()
     }
 
-    /// Has the broker create the topics that are missing, however long it takes to answer.
+    /// Has the broker create the topics that are missing, all at the same time, however long it takes to answer.
     async fn ensure_topics(&self) {
-        for spec in self.config().topics.iter().map(spec) {
-            while let Err(error) = self.ensure_topic(&spec).await {
-                tracing::warn!(topic = %spec.name, reason = %error, "A topic could not be looked up; trying again.");
-                tokio::time::sleep(ASK_AGAIN).await;
-            }
-        }
+        let config = self.config();
+        let ensuring = config.topics.iter().map(|topic| self.ensure_topic(spec(topic)));
+        futures_util::future::join_all(ensuring).await;
     }
 
-    async fn ensure_topic(&self, spec: &TopicSpec) -> Result<(), BrokerError> {
-        match self.broker.ensure_topic(spec).await? {
+    async fn ensure_topic(&self, spec: TopicSpec) {
+        let ensured = loop {
+            match self.broker.ensure_topic(&spec).await {
+                Ok(ensured) => break ensured,
+                Err(error) => tracing::warn!(
+                    topic = %spec.name, reason = %error,
+                    "A topic could not be looked up; trying again."
+                ),
+            }
+            tokio::time::sleep(ASK_AGAIN).await;
+        };
+        match ensured {
             EnsuredTopic::Existed => {}
             EnsuredTopic::Created => {
                 tracing::info!(topic = %spec.name, partitions = spec.partitions, "A topic was created.");
@@ -204,7 +211,6 @@ impl Parts {
                 "A topic has another number of partitions than configured; it is left as it is."
             ),
         }
-        Ok(())
     }
 
     /// Puts another configuration in force: what changed is stopped and started, the rest never notices.

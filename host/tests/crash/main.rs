@@ -24,7 +24,7 @@ use std::{
 use gateway::{Gateway, wait_until, working_directory};
 use history::{Acknowledged, History};
 use kafka::Kind;
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// Clients that send at the same time, each one record after the other and with a key of its own.
 const CLIENTS: usize = 6;
@@ -60,7 +60,7 @@ fn survive(broker: &str, names: &Names, kills: usize) {
     let mut history = History::default();
     let mut random = fastrand::Rng::with_seed(kills as u64);
     for round in 0..kills {
-        let gateway = start(directory.path());
+        let gateway = start(directory.path(), names);
         let alive = Duration::from_millis(random.u64(20..400));
         history.extend(load_until_killed(gateway, round, alive));
     }
@@ -69,7 +69,7 @@ fn survive(broker: &str, names: &Names, kills: usize) {
         acknowledged > kills,
         "only {acknowledged} records were acknowledged: this shows nothing"
     );
-    let gateway = start(directory.path());
+    let gateway = start(directory.path(), names);
     wait_until("every record is handled and committed", || {
         let (_, group) = gateway.get(&format!("/api/v1/groups/{}-group", names.source));
         let partitions = group["partitions"].as_array().cloned().unwrap_or_default();
@@ -105,11 +105,19 @@ output-topic = "{output}"
     )
 }
 
-fn start(directory: &Path) -> Gateway {
+/// Starts it and waits until its members have joined, so that a kill finds records in their hands.
+fn start(directory: &Path, names: &Names) -> Gateway {
     let gateway = Gateway::start(directory, &["run"], &[]);
-    wait_until("the gateway is ready", || match gateway.get("/ready") {
-        (200, _) => Ok(()),
-        (_, reasons) => Err(format!("{reasons}\n{}", gateway.tail())),
+    wait_until("both members have joined", || {
+        let (_, group) = gateway.get(&format!("/api/v1/groups/{}-group", names.source));
+        let ours = format!(":{}", gateway.id());
+        let joined = |member: &&Value| {
+            member["process"].as_str().is_some_and(|process| process.ends_with(&ours))
+                && member["id"].is_string()
+                && member["state"] != "rebalancing"
+        };
+        let count = group["members"].as_array().into_iter().flatten().filter(joined).count();
+        if count == 2 { Ok(()) } else { Err(format!("{group:#}\n{}", gateway.tail())) }
     });
     gateway
 }

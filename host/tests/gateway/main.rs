@@ -171,7 +171,10 @@ fn a_changed_group_starts_again_and_the_others_never_notice() {
     wait_until("the first handler works", || said(&gateway, "before a/0@0"));
     let member =
         |gateway: &Gateway| gateway.get("/api/v1/groups/stays").1["members"][0]["id"].clone();
-    let before = member(&gateway);
+    let before = wait_until("the member of the other group has joined", || {
+        let id = member(&gateway);
+        if id.is_string() { Ok(id) } else { Err(gateway.tail()) }
+    });
 
     let new = topic("c") + &group("new", "c", &print("new"), "");
     fs::write(directory.path().join("keyway.toml"), configuration(&parts("after", new))).unwrap();

@@ -7,6 +7,7 @@
 use std::{
     collections::{HashMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
 use arc_swap::ArcSwap;
@@ -34,6 +35,8 @@ pub(super) struct Directory {
 struct Waiting {
     queue: VecDeque<Waiter>,
     bytes: usize,
+    /// When the last look that saw the cluster ended.
+    seen: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -59,6 +62,12 @@ impl Directory {
     /// How many partitions a topic has; `None`: there was none of that name at the last look.
     pub(super) fn partitions(&self, topic: &str) -> Option<u32> {
         self.topics.load().get(topic).copied()
+    }
+
+    /// The same, where the last look is not older than `age`; `None` leaves open whether there is such a topic.
+    pub(super) fn partitions_lately(&self, topic: &str, age: Duration) -> Option<u32> {
+        let waiting = self.waiting();
+        waiting.seen.filter(|seen| seen.elapsed() <= age).and_then(|_| self.partitions(topic))
     }
 
     /// Hands a record to `send`, now or after the next look. Says whether a look is needed.
@@ -121,6 +130,7 @@ impl Directory {
         }
         if let Ok(topics) = look {
             self.topics.store(Arc::new(topics));
+            waiting.seen = Some(Instant::now());
         }
     }
 
@@ -235,6 +245,20 @@ mod tests {
         let expected =
             ProduceError::UnknownPartition { topic: "t".into(), partition: 3, partitions: 3 };
         assert_eq!(late.await, Err(expected));
+    }
+
+    #[test]
+    fn what_was_seen_lately_is_known_without_another_look() {
+        let directory = Directory::default();
+        let (day, never) = (Duration::from_secs(86_400), Duration::ZERO);
+        assert_eq!(directory.partitions_lately("t", day), None);
+        directory.settle(0, Ok(topics(&[("t", 3)])), |_| {});
+        assert_eq!(directory.partitions_lately("t", day), Some(3));
+        assert_eq!(directory.partitions_lately("none", day), None);
+        std::thread::sleep(Duration::from_millis(1)); // so that it is older than nothing at all
+        assert_eq!(directory.partitions_lately("t", never), None);
+        directory.settle(0, Err("down".into()), |_| {});
+        assert_eq!(directory.partitions_lately("t", never), None, "a look that failed saw nothing");
     }
 
     #[tokio::test]

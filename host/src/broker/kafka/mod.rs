@@ -56,6 +56,9 @@ use crate::record::{NewRecord, Record, TopicPartition};
 /// Questions that may be asked at once; each takes a thread while it waits.
 const QUESTIONS: usize = 4;
 
+/// A topic that was seen within this time is there: at a start, the first look at the cluster does for all of them.
+const LATELY: Duration = Duration::from_secs(1);
+
 /// Topics that Kafka keeps for itself.
 const INTERNAL: [&str; 3] = ["__consumer_offsets", "__transaction_state", "__share_group_state"];
 
@@ -219,7 +222,11 @@ impl Broker for Kafka {
     }
 
     async fn ensure_topic(&self, spec: &TopicSpec) -> Result<EnsuredTopic, BrokerError> {
-        let existed = match self.lookup.ask(&spec.name).await {
+        let found = match self.directory.partitions_lately(&spec.name, LATELY) {
+            Some(partitions) => Ok(partitions),
+            None => self.lookup.ask(&spec.name).await,
+        };
+        let existed = match found {
             Ok(partitions) => partitions,
             Err(BrokerError::UnknownTopic(_)) => {
                 let created = self.create_topic(spec).await?;

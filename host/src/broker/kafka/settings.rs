@@ -132,7 +132,8 @@ impl Settings {
         config.set("bootstrap.servers", &self.bootstrap_servers);
         config.set("log.connection.close", "false");
         config.set("reconnect.backoff.max.ms", "1000"); // a broker that is back is found within a second
-        config.set_log_level(RDKafkaLogLevel::Info);
+        let debug = self.properties.contains_key("debug");
+        config.set_log_level(if debug { RDKafkaLogLevel::Debug } else { RDKafkaLogLevel::Info });
         for (name, value) in defaults {
             config.set(*name, *value);
         }
