@@ -44,14 +44,7 @@ impl Gateway {
         let (data, admin) = (free_address()?, free_address()?);
         let listeners = format!("[admin]\nlisten = \"{admin}\"\n[http]\nlisten = \"{data}\"\n");
         fs::write(directory.path().join("keyway.toml"), format!("{listeners}{configuration}"))?;
-        let log = fs::File::create(directory.path().join("log"))?;
-        let process = Command::new(binary()?)
-            .args(arguments)
-            .current_dir(directory.path())
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .spawn()?;
+        let process = spawn(directory.path(), arguments)?;
         Ok(Self { process, directory, data, admin })
     }
 
@@ -87,6 +80,11 @@ impl Gateway {
         Ok(kibibytes.trim().parse::<f64>()? / 1024.0)
     }
 
+    /// Seconds of processor time that it has used.
+    pub(crate) fn processor_seconds(&self) -> Result<f64> {
+        processor_seconds(self.process.id())
+    }
+
     /// Ends it as an operator does, and waits for that.
     pub(crate) fn end(&mut self) -> Result<()> {
         Command::new("kill").args(["-TERM", &self.process.id().to_string()]).status()?;
@@ -96,14 +94,23 @@ impl Gateway {
 
     /// Starts another in the directory of one that has ended, with whatever that left there.
     pub(crate) fn again(mut self, arguments: &[&str]) -> Result<Self> {
-        self.process = Command::new(binary()?)
-            .args(arguments)
-            .current_dir(self.directory.path())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()?;
+        self.process = spawn(self.directory.path(), arguments)?;
         Ok(self)
+    }
+
+    /// Sends a record with this value, and waits until the example handler `print` says that it has it.
+    pub(crate) fn handles(&self, value: &str) -> Result<()> {
+        let body = format!(r#"{{"value":{{"user":"{value}"}}}}"#);
+        let url = format!("http://{}/send-message", self.data);
+        ureq::post(url).header("content-type", "application/json").send(&body)?;
+        let end = Instant::now() + PATIENCE;
+        while !fs::read_to_string(self.directory.path().join("log"))?.contains(value) {
+            if Instant::now() > end {
+                return Err("a record is not handled".into());
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
     }
 }
 
@@ -137,6 +144,11 @@ impl Bare {
         self.output.read_line(&mut line)?;
         Ok(line.trim().to_owned())
     }
+
+    /// Seconds of processor time that it has used.
+    pub(crate) fn processor_seconds(&self) -> Result<f64> {
+        processor_seconds(self.process.id())
+    }
 }
 
 impl Drop for Bare {
@@ -144,6 +156,25 @@ impl Drop for Bare {
         self.process.kill().ok(); // it may have ended
         self.process.wait().ok();
     }
+}
+
+/// Starts the gateway; what it says goes to `log`, and nothing of what was there stays.
+fn spawn(directory: &Path, arguments: &[&str]) -> Result<Child> {
+    let log = fs::File::create(directory.join("log"))?;
+    let mut command = Command::new(binary()?);
+    command.args(arguments).current_dir(directory).stdin(Stdio::null());
+    Ok(command.stdout(log.try_clone()?).stderr(log).spawn()?)
+}
+
+/// User and system time, as `proc_pid_stat(5)` has them: fields 14 and 15, in hundredths of a second.
+fn processor_seconds(process: u32) -> Result<f64> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
+    let (_, fields) = stat.rsplit_once(") ").ok_or("no fields in stat")?;
+    let mut ticks = 0.0;
+    for field in fields.split(' ').skip(11).take(2) {
+        ticks += field.parse::<f64>()?;
+    }
+    Ok(ticks / 100.0)
 }
 
 fn free_address() -> Result<SocketAddr> {

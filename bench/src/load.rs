@@ -27,6 +27,8 @@ pub(crate) struct Measured {
     pub(crate) requests_per_second: f64,
     pub(crate) p50_milliseconds: f64,
     pub(crate) p99_milliseconds: f64,
+    /// Every request that was answered, those before the counting began too.
+    pub(crate) answered: u64,
 }
 
 /// Posts to `address` over this many connections for this long. An answer that is not 200 ends it.
@@ -38,33 +40,38 @@ pub(crate) fn post(address: SocketAddr, connections: usize, time: Duration) -> R
         for _ in 0..connections {
             running.spawn(async move { connection(address, begin, end).await });
         }
-        let mut milliseconds = Vec::new();
+        let (mut milliseconds, mut answered) = (Vec::new(), 0);
         while let Some(finished) = running.join_next().await {
-            milliseconds.extend(finished??);
+            let (counted, all) = finished??;
+            milliseconds.extend(counted);
+            answered += all;
         }
         milliseconds.sort_by(f64::total_cmp);
         Ok(Measured {
             requests_per_second: milliseconds.len() as f64 / time.as_secs_f64(),
             p50_milliseconds: percentile(&milliseconds, 0.5),
             p99_milliseconds: percentile(&milliseconds, 0.99),
+            answered,
         })
     })
 }
 
-/// One request after the other; how long each took, of those that began and ended within the time.
-async fn connection(address: SocketAddr, begin: Instant, end: Instant) -> Result<Vec<f64>> {
+/// One request after the other; how long each took, of those that began and ended within the time, and how many there
+/// were in all.
+async fn connection(address: SocketAddr, begin: Instant, end: Instant) -> Result<(Vec<f64>, u64)> {
     let mut stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
     let request = request();
     let mut buffer = vec![0; 16 * 1024];
-    let mut milliseconds = Vec::new();
+    let (mut milliseconds, mut answered) = (Vec::new(), 0);
     loop {
         let sent = Instant::now();
         stream.write_all(&request).await?;
         read_answer(&mut stream, &mut buffer).await?;
+        answered += 1;
         let received = Instant::now();
         if received >= end {
-            return Ok(milliseconds);
+            return Ok((milliseconds, answered));
         }
         if sent >= begin {
             milliseconds.push((received - sent).as_secs_f64() * 1000.0);
