@@ -1,7 +1,7 @@
 //! Batches formed by the requests in flight: what comes while a lane's last batch is on its way waits for that batch's
 //! acknowledgement and then goes as one. A lone record never waits, and a crowd makes large batches by itself, so that no
-//! `linger.ms` has to be chosen. It is a hint and no promise: nothing waits longer than [`LONGEST`], or when a batch is
-//! full anyway. A lane is a partition, or all records of a topic that have no key. Pure: what goes is told to `send`.
+//! `linger.ms` has to be chosen. It is a hint and no promise: nothing waits when a batch is full anyway, nor for an
+//! acknowledgement that takes longer than [`LONGEST`]. A lane is a partition, or all records of a topic that have no key. Pure: what goes is told to `send`.
 
 use std::{
     collections::HashMap,
@@ -9,7 +9,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long a record waits at most: an acknowledgement that takes longer is not worth waiting for.
+/// An acknowledgement that takes longer is not worth waiting for: then the next record takes along what waits, and
+/// where none comes, whoever calls [`Gate::hurry`] does.
 pub(super) const LONGEST: Duration = Duration::from_millis(20);
 /// What makes a batch full.
 const FULL_RECORDS: usize = 2000;
@@ -44,7 +45,7 @@ impl<T> Gate<T> {
         if let Some(flight) = lanes.get_mut(lane) {
             flight.waiting.push(item);
             flight.bytes += bytes;
-            if flight.waiting.len() >= FULL_RECORDS || flight.bytes >= FULL_BYTES {
+            if flight.is_full() || flight.is_late() {
                 flight.go(send);
             }
         } else if send(item) {
@@ -69,7 +70,7 @@ impl<T> Gate<T> {
     /// Lets through what has waited too long.
     pub(super) fn hurry(&self, send: impl Fn(T) -> bool) {
         for flight in self.lanes().values_mut() {
-            if !flight.waiting.is_empty() && flight.since.elapsed() >= LONGEST {
+            if !flight.waiting.is_empty() && flight.is_late() {
                 flight.go(&send);
             }
         }
@@ -86,6 +87,14 @@ impl<T> Gate<T> {
 }
 
 impl<T> Flight<T> {
+    fn is_full(&self) -> bool {
+        self.waiting.len() >= FULL_RECORDS || self.bytes >= FULL_BYTES
+    }
+
+    fn is_late(&self) -> bool {
+        self.since.elapsed() >= LONGEST
+    }
+
     fn go(&mut self, send: impl Fn(T) -> bool) {
         self.since = Instant::now();
         self.bytes = 0;
@@ -157,6 +166,11 @@ mod tests {
         std::thread::sleep(LONGEST);
         gate.hurry(sent.send());
         assert_eq!(sent.take(), [3]);
+        gate.admit(&lane(0), 4, 1, sent.send());
+        assert!(sent.take().is_empty(), "the last that went is not late");
+        std::thread::sleep(LONGEST);
+        gate.admit(&lane(0), 5, 1, sent.send());
+        assert_eq!(sent.take(), [4, 5]);
     }
 
     #[test]

@@ -222,7 +222,7 @@ impl Broker for Kafka {
     }
 
     async fn ensure_topic(&self, spec: &TopicSpec) -> Result<EnsuredTopic, BrokerError> {
-        let found = match self.directory.partitions_lately(&spec.name, LATELY) {
+        let found = match self.lookup.directory.partitions_lately(&spec.name, LATELY) {
             Some(partitions) => Ok(partitions),
             None => self.lookup.ask(&spec.name).await,
         };

@@ -25,7 +25,7 @@ use rdkafka::{
 use super::{
     directory::Ready,
     error::{self, About},
-    gate::{self, Gate, Lane},
+    gate::{Gate, Lane},
     reach::{self, Reach},
     record,
 };
@@ -34,9 +34,10 @@ use crate::{
     record::{NewRecord, partition_for_key},
 };
 
-/// How often the thread looks whether it is to end, or whether something waits at the gate for too long.
-/// Acknowledgements do not wait for it.
-const TURN: Duration = gate::LONGEST;
+/// How often the thread looks whether it is to end, or whether something waits at the gate for too long that no other
+/// record takes along. Acknowledgements do not wait for it. Not shorter, because rdkafka spends the last millisecond of
+/// every poll spinning: librdkafka takes whole ones.
+const TURN: Duration = Duration::from_millis(100);
 
 /// The writing client.
 pub(super) struct Producer {
