@@ -6,6 +6,7 @@
 mod groups;
 mod metadata;
 mod outage;
+mod producer;
 mod properties;
 #[path = "../support/kafka.rs"]
 mod support;
