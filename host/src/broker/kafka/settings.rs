@@ -43,7 +43,6 @@ impl Settings {
             ("message.max.bytes", "16777216"),
             ("queue.buffering.max.messages", "100000"),
             ("queue.buffering.max.kbytes", "131072"),
-            ("socket.nagle.disable", "true"),
         ]);
         self.keep(&mut config, |name| !is_consumer_only(name));
         if self.properties.contains_key("delivery.timeout.ms") {
@@ -131,6 +130,8 @@ impl Settings {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", &self.bootstrap_servers);
         config.set("log.connection.close", "false");
+        // Else a small request now and then waits 40 ms for the acknowledgement of the one before it.
+        config.set("socket.nagle.disable", "true");
         config.set("reconnect.backoff.max.ms", "1000"); // a broker that is back is found within a second
         let debug = self.properties.contains_key("debug");
         config.set_log_level(if debug { RDKafkaLogLevel::Debug } else { RDKafkaLogLevel::Info });
