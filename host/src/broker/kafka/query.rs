@@ -2,6 +2,7 @@
 //! that may block, a few at once. None but [`set_committed`] has an effect on a group.
 
 use std::{
+    collections::BTreeSet,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -191,7 +192,8 @@ pub(super) fn groups(client: &Observing) -> Result<Vec<String>, BrokerError> {
     Ok(names)
 }
 
-/// One group with its members and what is committed for any of `topics`.
+/// One group with its members and what is committed: for what its members read where they have settled on that, else for
+/// any of `topics`. On a cluster with many topics the difference is that of a few partitions and of all there are.
 pub(super) fn group(
     config: ClientConfig,
     client: &Observing,
@@ -207,8 +209,14 @@ pub(super) fn group(
         Err(error) => return Err(failed(&format!("group {id:?}"), &error)),
     };
     let group = list.groups().iter().find(|group| group.name() == id).ok_or_else(unknown)?;
-    let committed = committed(config, id, topics)?;
-    let info = describe(group, committed);
+    let settling = describe(group);
+    let committed = match read_by(group, &settling) {
+        Some(read) => {
+            committed(config, id, topics.iter().filter(|(topic, _)| read.contains(&***topic)))?
+        }
+        None => committed(config, id, topics)?,
+    };
+    let info = GroupInfo { committed, ..settling };
     // Asked for by name, a group that does not exist is "dead" rather than missing.
     if info.state == GroupState::Dead && info.members.is_empty() && info.committed.is_empty() {
         return Err(unknown());
@@ -216,7 +224,20 @@ pub(super) fn group(
     Ok(info)
 }
 
-fn describe(group: &groups::GroupInfo, committed: Vec<(TopicPartition, Committed)>) -> GroupInfo {
+/// The topics that the members of a settled group read; `None` where that is not known.
+fn read_by<'a>(group: &groups::GroupInfo, info: &'a GroupInfo) -> Option<BTreeSet<&'a str>> {
+    let told = |member: &GroupMemberInfo| member.assignment().is_none_or(is_decodable);
+    let partitions = info.members.iter().flat_map(|member| &member.partitions);
+    let topics: BTreeSet<&str> = partitions.map(|at| &*at.topic).collect();
+    let settled = info.state == GroupState::Stable && group.members().iter().all(told);
+    (settled && !topics.is_empty()).then_some(topics)
+}
+
+fn is_decodable(assignment: &[u8]) -> bool {
+    assignment::decode(assignment).is_some()
+}
+
+fn describe(group: &groups::GroupInfo) -> GroupInfo {
     let state = match group.state() {
         "Stable" => GroupState::Stable,
         "Empty" => GroupState::Empty,
@@ -227,7 +248,7 @@ fn describe(group: &groups::GroupInfo, committed: Vec<(TopicPartition, Committed
         id: group.name().to_owned(),
         state,
         members: group.members().iter().map(member).collect(),
-        committed,
+        committed: Vec::new(),
     }
 }
 
@@ -252,10 +273,10 @@ pub(super) fn member_id<C: rdkafka::consumer::ConsumerContext>(
 }
 
 /// What a group has committed, asked in its name but without joining it.
-fn committed(
+fn committed<'a>(
     config: ClientConfig,
     id: &str,
-    topics: &Topics,
+    topics: impl IntoIterator<Item = (&'a Arc<str>, &'a u32)>,
 ) -> Result<Vec<(TopicPartition, Committed)>, BrokerError> {
     let mut list = TopicPartitionList::new();
     for (topic, partitions) in topics {
