@@ -50,10 +50,14 @@ pub(super) struct Beginnings {
 /// Partitions to go back in, and what is committed for each.
 pub(super) type Rewound = Vec<(TopicPartition, Option<Committed>)>;
 
+/// Where logs end, as far as Kafka tells.
+pub(super) type Ends = Vec<(TopicPartition, u64)>;
+
 /// What became of an errand that the driver waits for.
 pub(super) enum Answer {
     Begin(Result<Beginnings, String>),
     Rewind(Result<Rewound, String>),
+    Ends(Ends),
     /// Another has the member's place: it must end.
     Fenced(String),
 }
@@ -70,6 +74,7 @@ enum Errand {
     Transact(Transaction),
     Begin(Vec<TopicPartition>),
     Rewind(Vec<TopicPartition>),
+    Ends(Vec<TopicPartition>),
 }
 
 /// The thread that runs errands. It ends once this is dropped and all of them are done.
@@ -131,6 +136,11 @@ impl Errands {
         self.take(Errand::Rewind(partitions)).is_ok()
     }
 
+    /// Asks where the logs of partitions end. Where too much waits it is left for another time.
+    pub(super) fn ends(&self, partitions: Vec<TopicPartition>) {
+        self.take(Errand::Ends(partitions)).ok();
+    }
+
     /// The next answer, in the order of the errands.
     pub(super) fn answer(&self) -> Option<Answer> {
         self.answers.try_recv().ok()
@@ -181,6 +191,7 @@ impl Errandee {
                 },
                 Errand::Begin(partitions) => Answer::Begin(self.begin(partitions)),
                 Errand::Rewind(partitions) => Answer::Rewind(self.rewind(partitions)),
+                Errand::Ends(partitions) => Answer::Ends(self.ends(&partitions)),
             };
             answers.send(answer).ok(); // the driver is closing
             self.wakeup.wake();
@@ -225,6 +236,24 @@ impl Errandee {
         // Groups of the new protocol are not described to librdkafka: there the client id has to do.
         let member_id = member_id.unwrap_or_else(|| self.client_id.clone()).into();
         Ok(Beginnings { member_id, partitions })
+    }
+
+    /// Where these end, in one question; nothing of those of which Kafka does not tell it. The end is raw -1, which is
+    /// how Kafka's `ListOffsets` calls it.
+    fn ends(&self, partitions: &[TopicPartition]) -> Ends {
+        let mut list = TopicPartitionList::with_capacity(partitions.len());
+        for at in partitions {
+            list.add_partition_offset(&at.topic, at.partition as i32, Offset::End).ok(); // no answer, then
+        }
+        let Ok(list) = self.consumer.offsets_for_times(list, PATIENCE) else { return Ends::new() };
+        let end = |at: &TopicPartition| {
+            let element = list.find_partition(&at.topic, at.partition as i32)?;
+            match (element.error(), element.offset()) {
+                (Ok(()), Offset::Offset(end)) => Some((at.clone(), end as u64)),
+                _ => None,
+            }
+        };
+        partitions.iter().filter_map(end).collect()
     }
 
     fn offsets(

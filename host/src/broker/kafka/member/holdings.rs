@@ -6,7 +6,10 @@
 //! A partition that is paused, revoked or about to be sought is simply not drained: what librdkafka fetched for it stays
 //! in its queue (which bounds itself), and no other partition waits behind it.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use rdkafka::{
     Offset, TopicPartitionList,
@@ -18,6 +21,7 @@ use super::{
     super::{record, wake::Wakeup},
     MemberConsumer,
     context::MemberContext,
+    stall::Pulse,
 };
 use crate::{
     broker::MemberEvent,
@@ -41,6 +45,7 @@ pub(super) struct Holding {
     pub(super) began: Offset,
     /// Where a seek leads that has not taken effect, and what is told when it has.
     pub(super) seeking: Option<(Offset, MemberEvent)>,
+    pulse: Pulse,
 }
 
 pub(super) struct Holdings {
@@ -88,6 +93,7 @@ impl Holdings {
                 revoking: false,
                 began: *offset,
                 seeking: None,
+                pulse: Pulse::new(Instant::now()),
             });
         }
         self.fetcher.incremental_assign(&list)
@@ -140,23 +146,47 @@ impl Holdings {
         self.held.iter().any(|holding| holding.partition == *partition)
     }
 
+    /// The partitions from which nothing has come for so long that Kafka is to be asked where they end.
+    pub(super) fn suspicious(&self) -> Vec<TopicPartition> {
+        let now = Instant::now();
+        let silent = self.held.iter().filter(|holding| holding.pulse.is_suspicious(now));
+        silent.map(|holding| holding.partition.clone()).collect()
+    }
+
+    /// Kafka says where these end. A partition of which the fetching has stalled.
+    pub(super) fn stalled(&mut self, ends: &[(TopicPartition, u64)]) -> Option<TopicPartition> {
+        let now = Instant::now();
+        let mut judged = ends.iter().filter(|(at, end)| {
+            self.get_mut(at).is_some_and(|holding| holding.pulse.judge(*end, now))
+        });
+        judged.next().map(|(at, _)| at.clone())
+    }
+
     /// Drains what has been fetched, up to the size of one run.
     pub(super) fn drain(&mut self) -> Run {
         let mut run = Run::default();
         let mut bytes = 0;
+        let now = Instant::now();
         let count = self.held.len();
         for index in 0..count {
             let at = (self.turn + index) % count;
-            let holding = &self.held[at];
+            let holding = &mut self.held[at];
+            if !holding.flows() {
+                holding.pulse.rest(now);
+            }
             while run.records.len() < RUN_RECORDS && bytes < RUN_BYTES && holding.flows() {
                 match holding.queue.poll(Duration::ZERO) {
                     Some(Ok(message)) => {
                         let record = record::owned(&holding.partition.topic, &message);
                         bytes += record.size();
                         run.records.push(record);
+                        holding.pulse.rest(now);
                     }
                     Some(Err(error)) => run.errors.push((holding.partition.clone(), error)),
-                    None => break,
+                    None => {
+                        holding.pulse.empty(now);
+                        break;
+                    }
                 }
             }
         }

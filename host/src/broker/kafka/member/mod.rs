@@ -10,6 +10,7 @@
 mod context;
 mod errand;
 mod holdings;
+mod stall;
 
 use std::{
     collections::VecDeque,
@@ -61,6 +62,8 @@ const NAP: Duration = Duration::from_millis(100);
 const AGAIN: Duration = Duration::from_millis(500);
 /// How long the last commits may take when the member leaves.
 const LAST_COMMITS: Duration = Duration::from_secs(5);
+/// At least so long between two looks for partitions that have stalled.
+const LOOK: Duration = Duration::from_secs(5);
 /// The same trouble is told again only after this.
 const TROUBLE: Duration = Duration::from_secs(10);
 
@@ -112,6 +115,7 @@ pub(super) fn join(
             assigning: None,
             rewinding: None,
             errands,
+            look: Instant::now() + LOOK,
             trouble: None,
         };
         driver.run();
@@ -164,6 +168,8 @@ struct Driver {
     /// Partitions to be rewound, while it is asked what is committed.
     rewinding: Option<Asked>,
     errands: Errands,
+    /// When to look next for partitions that have stalled.
+    look: Instant,
     /// The trouble that was told last, and when.
     trouble: Option<(String, Instant)>,
 }
@@ -216,7 +222,20 @@ impl Driver {
             self.outbox.extend(self.holdings.seek());
         }
         busy |= self.hand_over()?;
+        self.look_for_stalls();
         Continue(busy)
+    }
+
+    /// Asks where partitions end from which nothing comes.
+    fn look_for_stalls(&mut self) {
+        if Instant::now() < self.look {
+            return;
+        }
+        self.look = Instant::now() + LOOK;
+        let suspicious = self.holdings.suspicious();
+        if !suspicious.is_empty() {
+            self.errands.ends(suspicious);
+        }
     }
 
     fn serve_commands(&mut self) -> ControlFlow<Option<String>, bool> {
@@ -390,6 +409,12 @@ impl Driver {
                     asked.again = Some(Instant::now() + AGAIN);
                 }
                 self.tell_trouble(reason);
+            }
+            // It joins again, with clients that are new.
+            Some(Answer::Ends(ends)) => {
+                if let Some(at) = self.holdings.stalled(&ends) {
+                    return Break(Some(format!("{at} grows and no record of it comes")));
+                }
             }
             Some(Answer::Fenced(reason)) => return Break(Some(reason)),
         }
