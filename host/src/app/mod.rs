@@ -182,10 +182,17 @@ impl Gateway {
 }
 
 fn serve(server: http::Server, parts: &Parts, stopped: oneshot::Receiver<()>) -> JoinHandle<()> {
+    let config = parts.config();
+    let defaults = http::Limits::default();
+    let connections = config.http.max_connections;
     let gateway = http::Gateway {
         producer: parts.producer.clone(),
-        default_topic: parts.config().http.default_topic.clone(),
-        limits: http::Limits::default(),
+        default_topic: parts.default_topic.clone(),
+        limits: http::Limits {
+            server: http::ServerLimits { connections, ..defaults.server },
+            body: config.http.max_body,
+            ..defaults
+        },
         answers: parts.answers.clone(),
     };
     spawn(async move {

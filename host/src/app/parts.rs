@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::time::Instant;
 
 use super::{
@@ -33,6 +33,8 @@ pub(super) struct Parts {
     pub(super) producer: Producer,
     pub(super) answers: Arc<http::Answers>,
     pauses: Arc<PauseFile>,
+    /// What the data port takes for the topic of a record that names none.
+    pub(super) default_topic: Arc<ArcSwapOption<Arc<str>>>,
     options: Options,
     groups: Mutex<Groups>,
 }
@@ -87,6 +89,7 @@ impl Parts {
         Ok(Self {
             producer: Producer::new(broker.clone(), selectors),
             answers: Arc::default(),
+            default_topic: Arc::new(ArcSwapOption::new(default_topic(&config))),
             config: ArcSwap::new(config),
             broker,
             plugins,
@@ -235,6 +238,7 @@ impl Parts {
         self.config.store(config);
         self.ensure_topics().await;
         self.producer.set_selectors(selectors);
+        self.default_topic.store(default_topic(&self.config()));
         self.exchange_groups(loaded).await;
         Ok(())
     }
@@ -260,6 +264,10 @@ impl Parts {
     fn lock(&self) -> MutexGuard<'_, Groups> {
         self.groups.lock().expect("nothing panics while it holds this lock")
     }
+}
+
+fn default_topic(config: &Config) -> Option<Arc<Arc<str>>> {
+    config.http.default_topic.clone().map(Arc::new)
 }
 
 fn runs_groups(options: &Options) -> bool {

@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::parts::Parts;
-use crate::config::Config;
+use crate::config::{Config, Http};
 
 /// How often the file is looked at. Reading a small file is cheaper than telling apart all the ways in which editors,
 /// symbolic links and mounted volumes replace one.
@@ -53,9 +53,10 @@ async fn read(file: &Path) -> Option<Vec<u8>> {
 
 /// What of a changed configuration can only be had by starting again; empty: nothing.
 pub(super) fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
+    let old_http = Http { default_topic: new.http.default_topic.clone(), ..old.http.clone() };
     [
         ("[broker]", old.broker != new.broker),
-        ("[http]", old.http != new.http),
+        ("[http] but for its default-topic", old_http != new.http),
         ("[admin]", old.admin != new.admin),
         ("[plugins]", old.plugins != new.plugins),
     ]

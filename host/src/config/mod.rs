@@ -87,6 +87,10 @@ pub struct Http {
     pub listen: SocketAddr,
     /// The topic of a record that names none.
     pub default_topic: Option<Arc<str>>,
+    /// Bytes of one body, from 1 KiB to 64 MiB.
+    pub max_body: usize,
+    /// Connections at one time, from 1 to 1,000,000.
+    pub max_connections: usize,
 }
 
 /// The admin port.

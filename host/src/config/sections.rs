@@ -16,6 +16,10 @@ use super::{
 
 const HTTP_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8081);
 
+/// A record of 1 MiB, as large as Kafka takes them by default, may be six times that in JSON when all of it is escaped.
+const MAX_BODY: u64 = 8 << 20;
+const MAX_CONNECTIONS: usize = 16_384;
+
 /// Reads everything. What is wrong is in the report that the tables carry; the result is of use only where that is
 /// empty.
 pub(super) fn config(mut root: Table<'_>, directory: &Path) -> Config {
@@ -48,6 +52,8 @@ fn listeners<'a>(
     let data = http.read("listen", Field::socket).unwrap_or(HTTP_LISTEN);
     let default_topic =
         http.field("default-topic").and_then(|field| Mention::read(&field, mentions));
+    let max_body = http.read("max-body", |field| field.size(1 << 10..=64 << 20));
+    let max_connections = http.read("max-connections", |field| field.integer(1..=1_000_000));
     http.finish();
 
     let given = admin.field("listen");
@@ -61,7 +67,13 @@ fn listeners<'a>(
         );
     }
     admin.finish();
-    (Http { listen: data, default_topic }, Admin { listen })
+    let http = Http {
+        listen: data,
+        default_topic,
+        max_body: max_body.unwrap_or(MAX_BODY) as usize, // at most 64 MiB
+        max_connections: max_connections.unwrap_or(MAX_CONNECTIONS),
+    };
+    (http, Admin { listen })
 }
 
 /// Whether two listeners cannot both be had. Port 0 is any free one.

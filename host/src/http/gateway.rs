@@ -2,6 +2,7 @@
 
 use std::{convert::Infallible, io, sync::Arc, time::Duration};
 
+use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{
@@ -34,8 +35,8 @@ pub(super) const ACCEPT_POST: HeaderName = HeaderName::from_static("accept-post"
 pub struct Gateway {
     /// Writes the records.
     pub producer: Producer,
-    /// The topic of a record that names none.
-    pub default_topic: Option<Arc<str>>,
+    /// The topic of a record that names none; may be another one from one record to the next.
+    pub default_topic: Arc<ArcSwapOption<Arc<str>>>,
     /// What the port bears.
     pub limits: Limits,
     /// Where its answers are counted.

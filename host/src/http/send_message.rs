@@ -45,17 +45,18 @@ pub(super) async fn handle(
     }
     let format = Format::of(head.headers.get(CONTENT_TYPE))?;
     let query = Query::parse(head.uri.query().unwrap_or_default())?;
-    let default_topic = gateway.default_topic.as_ref();
     let record = match format {
         Format::Json if query != Query::default() => {
             let detail = "the record is JSON, and its topic, key and partition are fields of it";
             return Err(Problem::new(Code::UnknownParameter, detail));
         }
         Format::Json => {
-            json::parse(&body::read(body, gateway.limits.body, ticket).await?, default_topic)?
+            let body = body::read(body, gateway.limits.body, ticket).await?;
+            json::parse(&body, gateway.default_topic.load().as_deref())?
         }
         Format::Raw => {
-            let topic = topic_or_default(query.topic.as_deref(), default_topic)?;
+            let default_topic = gateway.default_topic.load_full();
+            let topic = topic_or_default(query.topic.as_deref(), default_topic.as_deref())?;
             let value = body::read(body, gateway.limits.body, ticket).await?;
             let mut record = NewRecord::new(topic, value);
             record.key = query.key.map(Bytes::from);

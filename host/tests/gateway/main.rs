@@ -192,6 +192,19 @@ fn a_changed_group_starts_again_and_the_others_never_notice() {
     assert!(!gateway.said("before a/0@1"), "{}", gateway.tail());
 }
 
+#[test]
+fn a_changed_default_topic_holds_from_the_next_record_on() {
+    let directory = directory(&[topic("a"), topic("b")]);
+    let gateway = start(&directory);
+    let sent_to = || gateway.send(&json!({"value": 1})).1["topic"].clone();
+    assert_eq!(sent_to(), "a");
+    let changed = configuration(&[topic("a"), topic("b")]).replacen("\"a\"", "\"b\"", 1);
+    fs::write(directory.path().join("keyway.toml"), changed).unwrap();
+    wait_until("records without a topic go to the other one", || {
+        if sent_to() == "b" { Ok(()) } else { Err(gateway.tail()) }
+    });
+}
+
 fn said(gateway: &Gateway, text: &str) -> Result<(), String> {
     if gateway.said(text) { Ok(()) } else { Err(gateway.tail()) }
 }

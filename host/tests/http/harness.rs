@@ -2,6 +2,7 @@
 
 use std::{collections::HashMap, io, net::SocketAddr, sync::Arc, time::Duration};
 
+use arc_swap::ArcSwapOption;
 use keyway::{
     handler::Selector,
     http::{Drained, Gateway, Limits, Server},
@@ -46,7 +47,7 @@ impl Port {
         let producer = Producer::new(broker.clone(), selectors);
         let gateway = Gateway {
             producer,
-            default_topic: Some("my-topic".into()),
+            default_topic: Arc::new(ArcSwapOption::from_pointee(Arc::from("my-topic"))),
             limits,
             answers: Arc::default(),
         };

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwapOption;
 use keyway::{
     http::{Drained, Gateway, Limits, Server, ServerLimits},
     produce::Producer,
@@ -80,7 +81,7 @@ async fn a_request_that_waits_in_the_backlog_is_answered() {
     }
     let gateway = Gateway {
         producer: Producer::new(Arc::<ScriptedBroker>::default(), Default::default()),
-        default_topic: Some("my-topic".into()),
+        default_topic: Arc::new(ArcSwapOption::from_pointee(Arc::from("my-topic"))),
         answers: Arc::default(),
         limits: Limits {
             server: ServerLimits { linger: SHORT, ..ServerLimits::default() },

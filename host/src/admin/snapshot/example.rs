@@ -28,7 +28,12 @@ pub(crate) fn config() -> Arc<Config> {
             path: "keyway-data".into(),
             retention: config::Retention { time: None, bytes: None },
         },
-        http: config::Http { listen: ([127, 0, 0, 1], 0).into(), default_topic: None },
+        http: config::Http {
+            listen: ([127, 0, 0, 1], 0).into(),
+            default_topic: None,
+            max_body: 8 << 20,
+            max_connections: 100,
+        },
         admin: config::Admin { listen: None },
         plugins: config::Plugins { directory: "plugins".into() },
         topics: vec![config::Topic {
