@@ -83,10 +83,12 @@ impl Local for LocalView {
         let draining = self.draining.load(Ordering::Relaxed);
         let waiting = self.parts.waiting();
         let drains = draining.then(|| "it drains: nothing new is accepted".to_owned());
+        let lacks = (!self.parts.has_topics())
+            .then(|| "it waits for the broker to have the topics".to_owned());
         let waits = waiting
             .iter()
             .map(|group| format!("group {group} waits for the broker to have its topics"));
-        drains.into_iter().chain(waits).collect()
+        drains.into_iter().chain(lacks).chain(waits).collect()
     }
 }
 

@@ -1,7 +1,10 @@
 //! What a gateway is made of, and the groups that run in it now.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -36,6 +39,8 @@ pub(super) struct Parts {
     /// What the data port takes for the topic of a record that names none.
     pub(super) default_topic: Arc<ArcSwapOption<Arc<str>>>,
     options: Options,
+    /// Whether the broker has been seen to have every topic.
+    has_topics: AtomicBool,
     groups: Mutex<Groups>,
 }
 
@@ -95,6 +100,7 @@ impl Parts {
             plugins,
             pauses,
             options,
+            has_topics: AtomicBool::new(false),
             groups: Mutex::new(Groups { waiting, ..Groups::default() }),
         })
     }
@@ -106,6 +112,7 @@ impl Parts {
     /// Waits for the broker to have every topic, then starts the groups that wait for it.
     pub(super) async fn start_groups(&self) {
         self.ensure_topics().await;
+        self.has_topics.store(true, Relaxed);
         let mut groups = self.lock();
         for loaded in std::mem::take(&mut groups.waiting) {
             self.start_group(&mut groups, loaded);
@@ -178,6 +185,11 @@ impl Parts {
     pub(super) fn statuses(&self) -> Vec<GroupStatus> {
         let groups = self.lock();
         groups.running.iter().map(|group| group.status()).collect()
+    }
+
+    /// Whether the broker has had every topic since the start.
+    pub(super) fn has_topics(&self) -> bool {
+        self.has_topics.load(Relaxed)
     }
 
     /// Groups that do not run yet, because the broker has not been reached.

@@ -37,11 +37,25 @@ fn configuration(parts: &[String]) -> String {
     format!("[http]\ndefault-topic = \"a\"\n{}", parts.concat())
 }
 
+/// Starts it and waits until it is ready and its members have joined their groups.
 fn start(directory: &TempDir) -> Gateway {
     let gateway = Gateway::start(directory.path(), &["run"], &[]);
     wait_until("the gateway is ready", || match gateway.get("/ready") {
         (200, _) => Ok(()),
         (_, reasons) => Err(format!("{reasons}\n{}", gateway.tail())),
+    });
+    wait_until("its members have joined", || {
+        let (_, groups) = gateway.get("/api/v1/groups");
+        let listed = groups.as_array().into_iter().flatten();
+        let mut members =
+            listed.flat_map(|group| group["members"].as_array().into_iter().flatten());
+        let joined =
+            members.all(|member| member["id"].is_string() && member["state"] != "rebalancing");
+        if joined && groups.is_array() {
+            Ok(())
+        } else {
+            Err(format!("{groups}\n{}", gateway.tail()))
+        }
     });
     gateway
 }
