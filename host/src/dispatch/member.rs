@@ -23,7 +23,7 @@ use std::{
 };
 
 use futures_util::{
-    future::BoxFuture,
+    future::{BoxFuture, FutureExt},
     stream::{FuturesUnordered, StreamExt},
 };
 use tokio::{
@@ -196,7 +196,10 @@ impl Engine {
                     self.wish(wish).await;
                 }
                 Some(order) = orders.recv() => self.obey(order).await,
-                Some(done) = self.work.next() => self.done(done).await,
+                Some(done) = self.work.next() => {
+                    self.done(done).await;
+                    self.done_meanwhile().await;
+                }
                 event = events.recv(), if self.full_until.is_none() => match event {
                     Some(event) => self.event(event).await,
                     None => return self.end.unwrap_or(End::Left),
@@ -279,6 +282,14 @@ impl Engine {
         }
         self.partitions.insert(slot, partition);
         self.learn_what_is_parked(slot);
+    }
+
+    /// Takes what has ended besides, so that looking after partitions and commits costs once for all of it.
+    async fn done_meanwhile(&mut self) {
+        for _ in 0..RUN {
+            let Some(Some(done)) = self.work.next().now_or_never() else { return };
+            self.done(done).await;
+        }
     }
 
     async fn done(&mut self, done: Done) {
