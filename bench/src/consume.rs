@@ -1,36 +1,51 @@
-//! Consume, handle with a component that does nothing, commit: against a loop that only consumes and commits.
-
-use std::{
-    thread,
-    time::{Duration, Instant},
-};
+//! Consume, handle, commit: Keyway with a component that does nothing (or one that emits what it got in upper case)
+//! against a loop that only consumes and commits, and against
+//! itself with native code in place of the component.
 
 use crate::{
     error::Result,
-    gateway::{Bare, Gateway, build_plugin},
+    gateway::{Bare, Handling, build_plugin, handle_all},
     kafka::{create_topic, fill, fresh_name},
     statistics::Spread,
 };
 
-/// How long no record may be handled before it is given up.
-const STALL: Duration = Duration::from_secs(60);
+const PARTITIONS: i32 = 3;
 
-pub(crate) fn on_kafka(kafka: &str, records: u64, rounds: usize) -> Result<()> {
+/// What is consumed, and how.
+#[derive(Clone, Copy)]
+pub(crate) struct Work<'a> {
+    pub(crate) records: u64,
+    /// Distinct keys; 0: records have none.
+    pub(crate) keys: u64,
+    /// The group's `ordering`.
+    pub(crate) ordering: &'a str,
+    /// Whether each record is emitted again, in upper case.
+    pub(crate) transform: bool,
+}
+
+pub(crate) fn on_kafka(kafka: &str, work: Work<'_>, rounds: usize) -> Result<()> {
     let topic = fresh_name("consume");
-    create_topic(kafka, &topic)?;
-    eprintln!("writing {records} records");
-    fill(kafka, &topic, records)?;
-    let mut bare = Vec::new();
-    let mut keyway = Vec::new();
+    create_topic(kafka, &topic, PARTITIONS)?;
+    eprintln!("writing {} records", work.records);
+    fill(kafka, &topic, work.records, |number| {
+        let key = (work.keys > 0).then(|| format!("key-{}", number % work.keys));
+        // By key, so that a key stays on one partition.
+        let partition = if work.keys > 0 { number % work.keys } else { number };
+        ((partition % PARTITIONS as u64) as i32, key, vec![b'x'; 200])
+    })?;
+    let (mut bare, mut native, mut keyway) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..rounds {
-        bare.push(by_bare_loop(kafka, &topic, records)?);
-        keyway.push(by_keyway(kafka, &topic, records)?);
+        bare.push(by_bare_loop(kafka, &topic, work.records)?);
+        native.push(by_keyway(kafka, &topic, work, true)?);
+        keyway.push(by_keyway(kafka, &topic, work, false)?);
     }
-    let ratio = Spread::of(bare.iter().zip(&keyway).map(|(bare, keyway)| keyway / bare));
-    let (bare, keyway) = (Spread::of(bare), Spread::of(keyway));
-    println!("bare loop, records/s: {bare}{}", bare.warning());
-    println!("Keyway, records/s: {keyway}{}", keyway.warning());
-    println!("ratio: {ratio}");
+    let ratio = |to: &[f64]| Spread::of(to.iter().zip(&keyway).map(|(to, keyway)| keyway / to));
+    println!("ratio to the bare loop: {}", ratio(&bare));
+    println!("ratio to native code in place of the component: {}", ratio(&native));
+    for (what, rates) in [("bare loop", bare), ("native code", native), ("Keyway", keyway)] {
+        let rates = Spread::of(rates);
+        println!("{what}, records/s: {rates}{}", rates.warning());
+    }
     Ok(())
 }
 
@@ -51,36 +66,23 @@ fn by_bare_loop(kafka: &str, topic: &str, records: u64) -> Result<f64> {
 }
 
 /// Records a second, from the first look that finds some handled to the one that finds all handled.
-fn by_keyway(kafka: &str, topic: &str, records: u64) -> Result<f64> {
-    let group = fresh_name("group");
-    let configuration = format!(
-        "[broker]\nkind = \"kafka\"\nbootstrap-servers = \"{kafka}\"\n\
-         [[groups]]\nid = \"{group}\"\ntopics = [\"{topic}\"]\nhandler = {{ plugin = \"noop\" }}\n\
-         max-in-flight = 16384\n"
-    );
-    let mut gateway = Gateway::start(
-        &configuration,
-        &["run", "--only", "groups"],
-        &[build_plugin("bench/noop")?],
-    )?;
-    gateway.ready()?;
-    let mut first: Option<(Instant, u64)> = None;
-    let mut last = (Instant::now(), 0);
-    while last.1 < records {
-        thread::sleep(Duration::from_millis(5));
-        let seen = gateway
-            .get_json(&format!("/api/v1/groups/{group}"))
-            .ok()
-            .and_then(|shown| shown["this_process"]["handled"].as_u64());
-        if let Some(handled) = seen.filter(|handled| *handled > last.1) {
-            last = (Instant::now(), handled);
-            first.get_or_insert(last);
-        } else if last.0.elapsed() > STALL {
-            return Err(
-                format!("{} of {records} records are handled, and no more come", last.1).into()
-            );
-        }
-    }
-    let (begin, already) = first.ok_or("there is nothing to consume")?;
-    Ok((records - already) as f64 / (last.0 - begin).as_secs_f64())
+fn by_keyway(kafka: &str, topic: &str, work: Work<'_>, native: bool) -> Result<f64> {
+    let code = if work.transform { "uppercase" } else { "noop" };
+    let (plugin, output) = if work.transform {
+        let output = fresh_name("output");
+        create_topic(kafka, &output, PARTITIONS)?;
+        (build_plugin("plugins/uppercase")?, format!("output-topic = \"{output}\"\n"))
+    } else {
+        (build_plugin("bench/noop")?, String::new())
+    };
+    let handled = handle_all(&Handling {
+        kafka,
+        topic,
+        records: work.records,
+        plugin,
+        group: &format!("ordering = \"{}\"\nmax-in-flight = 16384\n{output}", work.ordering),
+        native: native.then_some(code),
+    })?;
+    eprintln!("  {}: {handled}", if native { "native code" } else { "Keyway" });
+    Ok(handled.rate())
 }

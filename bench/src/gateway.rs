@@ -1,7 +1,7 @@
 //! What is measured, as processes: the gateway with a configuration of its own, and this program's bare counterparts.
 
 use std::{
-    env, fs,
+    env, fmt, fs,
     io::{BufRead, BufReader},
     net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
@@ -13,10 +13,15 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::{error::Result, kafka::repository};
+use crate::{
+    error::Result,
+    kafka::{fresh_name, repository},
+};
 
 /// How long a process may take to do what it is started for.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// How long no record may be handled before it is given up.
+const STALL: Duration = Duration::from_secs(60);
 
 /// A running gateway, killed when dropped.
 pub(crate) struct Gateway {
@@ -34,6 +39,15 @@ impl Gateway {
         arguments: &[&str],
         plugins: &[PathBuf],
     ) -> Result<Self> {
+        Self::start_as(&binary()?, configuration, arguments, plugins)
+    }
+
+    fn start_as(
+        program: &Path,
+        configuration: &str,
+        arguments: &[&str],
+        plugins: &[PathBuf],
+    ) -> Result<Self> {
         let directory = tempfile::tempdir()?;
         fs::create_dir(directory.path().join("plugins"))?;
         for plugin in plugins {
@@ -44,7 +58,7 @@ impl Gateway {
         let (data, admin) = (free_address()?, free_address()?);
         let listeners = format!("[admin]\nlisten = \"{admin}\"\n[http]\nlisten = \"{data}\"\n");
         fs::write(directory.path().join("keyway.toml"), format!("{listeners}{configuration}"))?;
-        let process = spawn(directory.path(), arguments)?;
+        let process = spawn(program, directory.path(), arguments)?;
         Ok(Self { process, directory, data, admin })
     }
 
@@ -94,7 +108,7 @@ impl Gateway {
 
     /// Starts another in the directory of one that has ended, with whatever that left there.
     pub(crate) fn again(mut self, arguments: &[&str]) -> Result<Self> {
-        self.process = spawn(self.directory.path(), arguments)?;
+        self.process = spawn(&binary()?, self.directory.path(), arguments)?;
         Ok(self)
     }
 
@@ -119,6 +133,94 @@ impl Drop for Gateway {
         self.process.kill().ok(); // it may have ended
         self.process.wait().ok();
     }
+}
+
+/// A topic full of records, and the group that is to handle them all.
+pub(crate) struct Handling<'a> {
+    pub(crate) kafka: &'a str,
+    pub(crate) topic: &'a str,
+    pub(crate) records: u64,
+    /// The handler's component.
+    pub(crate) plugin: PathBuf,
+    /// What the group's table says besides.
+    pub(crate) group: &'a str,
+    /// Native code in place of the component.
+    pub(crate) native: Option<&'a str>,
+}
+
+/// How that went, from the first look that found some handled to the one that found all handled.
+pub(crate) struct Handled {
+    /// Records handled in that time.
+    records: u64,
+    time: Duration,
+    /// Seconds of processor time for each second of it.
+    pub(crate) processors: f64,
+    /// Resident memory at the end.
+    pub(crate) mebibytes: f64,
+}
+
+impl Handled {
+    /// Records a second.
+    pub(crate) fn rate(&self) -> f64 {
+        self.records as f64 / self.time.as_secs_f64()
+    }
+
+    /// Seconds that so many records would take at this rate.
+    pub(crate) fn seconds_per(&self, records: u64) -> f64 {
+        records as f64 / self.rate()
+    }
+}
+
+impl fmt::Display for Handled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { processors, mebibytes, .. } = self;
+        write!(f, "{:.0} records/s on {processors:.2} processors, {mebibytes:.0} MiB", self.rate())
+    }
+}
+
+/// Runs a gateway until a group of its own has handled a whole topic.
+pub(crate) fn handle_all(work: &Handling<'_>) -> Result<Handled> {
+    let group = fresh_name("group");
+    let name = work.plugin.file_stem().expect("a plugin is a file").to_string_lossy();
+    let configuration = format!(
+        "[broker]\nkind = \"kafka\"\nbootstrap-servers = \"{}\"\n\
+         [[groups]]\nid = \"{group}\"\ntopics = [\"{}\"]\nhandler = {{ plugin = \"{name}\" }}\n{}",
+        work.kafka, work.topic, work.group,
+    );
+    let plugins = std::slice::from_ref(&work.plugin);
+    let mut gateway = match work.native {
+        None => Gateway::start(&configuration, &["run", "--only", "groups"], plugins)?,
+        Some(code) => {
+            Gateway::start_as(&env::current_exe()?, &configuration, &["native", code], plugins)?
+        }
+    };
+    gateway.ready()?;
+    let mut first: Option<(Instant, u64, f64)> = None;
+    let mut last = (Instant::now(), 0);
+    while last.1 < work.records {
+        thread::sleep(Duration::from_millis(1));
+        let seen = gateway
+            .get_json(&format!("/api/v1/groups/{group}"))
+            .ok()
+            .and_then(|shown| shown["this_process"]["handled"].as_u64());
+        if let Some(handled) = seen.filter(|handled| *handled > last.1) {
+            last = (Instant::now(), handled);
+            if first.is_none() {
+                first = Some((last.0, handled, gateway.processor_seconds()?));
+            }
+        } else if last.0.elapsed() > STALL {
+            return Err(format!(
+                "{} of {} records are handled, and no more come",
+                last.1, work.records
+            )
+            .into());
+        }
+    }
+    let (begin, already, used) = first.ok_or("there is nothing to consume")?;
+    let time = last.0 - begin;
+    let processors = (gateway.processor_seconds()? - used) / time.as_secs_f64();
+    let mebibytes = gateway.resident_mebibytes()?;
+    Ok(Handled { records: work.records - already, time, processors, mebibytes })
 }
 
 /// One of this program's bare counterparts, killed when dropped.
@@ -159,9 +261,9 @@ impl Drop for Bare {
 }
 
 /// Starts the gateway; what it says goes to `log`, and nothing of what was there stays.
-fn spawn(directory: &Path, arguments: &[&str]) -> Result<Child> {
+fn spawn(program: &Path, directory: &Path, arguments: &[&str]) -> Result<Child> {
     let log = fs::File::create(directory.join("log"))?;
-    let mut command = Command::new(binary()?);
+    let mut command = Command::new(program);
     command.args(arguments).current_dir(directory).stdin(Stdio::null());
     Ok(command.stdout(log.try_clone()?).stderr(log).spawn()?)
 }

@@ -57,7 +57,7 @@ pub(crate) fn at(address: Option<String>) -> Result<Kafka> {
     Ok(Kafka { address, started: Some(directory) })
 }
 
-fn script() -> Command {
+pub(crate) fn script() -> Command {
     Command::new(repository().join(".ci/kafka"))
 }
 
@@ -74,11 +74,11 @@ pub(crate) fn fresh_name(what: &str) -> String {
     format!("bench-{what}-{}", now.as_nanos())
 }
 
-/// A new topic with three partitions.
-pub(crate) fn create_topic(kafka: &str, topic: &str) -> Result<()> {
+/// A new topic.
+pub(crate) fn create_topic(kafka: &str, topic: &str, partitions: i32) -> Result<()> {
     let admin: AdminClient<DefaultClientContext> =
         ClientConfig::new().set("bootstrap.servers", kafka).create()?;
-    let new = NewTopic::new(topic, 3, TopicReplication::Fixed(1));
+    let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     for created in runtime.block_on(admin.create_topics([&new], &AdminOptions::new()))? {
         created.map_err(|(topic, error)| format!("topic {topic}: {error}"))?;
@@ -86,17 +86,22 @@ pub(crate) fn create_topic(kafka: &str, topic: &str) -> Result<()> {
     Ok(())
 }
 
-/// Writes `records` records of 200 bytes, spread over the partitions.
-pub(crate) fn fill(kafka: &str, topic: &str, records: u64) -> Result<()> {
+/// Writes so many records that `make` gives, each on the partition, with the key and with the value that it says.
+pub(crate) fn fill(
+    kafka: &str,
+    topic: &str,
+    records: u64,
+    make: impl Fn(u64) -> (i32, Option<String>, Vec<u8>),
+) -> Result<()> {
     let producer: ThreadedProducer<DefaultProducerContext> = ClientConfig::new()
         .set("bootstrap.servers", kafka)
         .set("linger.ms", "20")
         .set("queue.buffering.max.messages", "500000")
         .create()?;
-    let value = [b'x'; 200];
     for number in 0..records {
-        let mut record =
-            BaseRecord::<(), _>::to(topic).payload(&value[..]).partition((number % 3) as i32);
+        let (partition, key, value) = make(number);
+        let mut record = BaseRecord::<String, _>::to(topic).payload(&value).partition(partition);
+        record.key = key.as_ref();
         while let Err((error, back)) = producer.send(record) {
             if error.rdkafka_error_code() != Some(RDKafkaErrorCode::QueueFull) {
                 return Err(error.into());

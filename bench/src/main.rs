@@ -14,9 +14,11 @@ mod error;
 mod gateway;
 mod kafka;
 mod load;
+mod native;
 mod produce;
 mod startup;
 mod statistics;
+mod waiting;
 
 use std::{process::ExitCode, time::Duration};
 
@@ -58,9 +60,28 @@ enum Work {
     Consume {
         #[arg(long, default_value_t = 1_000_000)]
         records: u64,
+        /// Distinct keys; 0: records without a key
+        #[arg(long, default_value_t = 0)]
+        keys: u64,
+        /// The group's ordering: partition, key or none
+        #[arg(long, default_value = "partition")]
+        ordering: String,
+        /// Emit each record again, in upper case
+        #[arg(long)]
+        transform: bool,
+    },
+    /// Handlers that wait for 0 to 5 ms, 1,000 keys on one partition, at several numbers in flight
+    Waiting {
+        #[arg(long, default_value_t = 10_000)]
+        records: u64,
+        #[arg(long, value_delimiter = ',', default_values_t = [16, 256, 4096])]
+        in_flight: Vec<usize>,
     },
     /// From the start of the process to a 200 from /ready, and the memory it then idles in
     Startup,
+    /// The gateway with native code in place of components (`consume` starts it)
+    #[command(hide = true)]
+    Native { code: native::Code },
     /// The bare handler alone (`produce` starts it)
     #[command(hide = true)]
     BareHttp {
@@ -101,14 +122,20 @@ fn run(Arguments { kafka, rounds, work }: Arguments) -> Result<()> {
         Work::ProduceEmbedded { connections, seconds } => {
             produce::on_embedded(connections, rounds, Duration::from_secs(seconds))
         }
-        Work::Consume { records } => {
+        Work::Consume { records, keys, ordering, transform } => {
             let kafka = kafka::at(kafka)?;
-            consume::on_kafka(kafka.address(), records, rounds)
+            let work = consume::Work { records, keys, ordering: &ordering, transform };
+            consume::on_kafka(kafka.address(), work, rounds)
+        }
+        Work::Waiting { records, in_flight } => {
+            let kafka = kafka::at(kafka)?;
+            waiting::on_kafka(kafka.address(), records, &in_flight, rounds)
         }
         Work::Startup => {
             let kafka = kafka::at(kafka)?;
             startup::measure(kafka.address(), rounds)
         }
+        Work::Native { code } => native::serve(code),
         Work::BareHttp { topic, linger } => bare_http::serve(kafka::given(kafka)?, topic, linger),
         Work::BareConsumer { topic, group, records } => {
             bare_consumer::consume(&kafka::given(kafka)?, &topic, &group, records)

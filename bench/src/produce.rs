@@ -26,7 +26,7 @@ pub(crate) fn on_kafka(
     time: Duration,
 ) -> Result<()> {
     let topic = fresh_name("produce");
-    create_topic(kafka, &topic)?;
+    create_topic(kafka, &topic, 3)?;
     let bare = |linger: &str| {
         Bare::start(&["--kafka", kafka, "bare-http", "--topic", &topic, "--linger", linger])
     };
