@@ -3,7 +3,7 @@
 //! Made afresh for every scrape from the same snapshots as the API, so that the path of a record touches no registry.
 //! What the broker would have to be asked for (lag, offsets) is left out of a scrape that it does not answer in time.
 
-use std::time::Duration;
+use std::{sync::atomic::AtomicU64, time::Duration};
 
 use axum::{
     extract::State as Extract,
@@ -124,6 +124,15 @@ fn members(registry: &mut Registry, view: &View) {
         register(registry, "records_in_flight", "Records in the handler's hands");
     let waiting: Family<Labels, Gauge> =
         register(registry, "records_waiting", "Records read that wait for the handler");
+    let lanes: Family<Labels, Gauge> =
+        register(registry, "lanes", "Lanes with records that wait or are in flight");
+    let deferred: Family<Labels, Gauge> =
+        register(registry, "lanes_deferred", "Lanes that wait for another attempt");
+    let lag: Family<Labels, Gauge<f64, AtomicU64>> = register(
+        registry,
+        "group_lag_seconds",
+        "Time since the oldest record was written that was read and is not finished; absent when there is none",
+    );
     let stopped: Family<Labels, Gauge> = register(
         registry,
         "partition_stopped",
@@ -142,6 +151,11 @@ fn members(registry: &mut Registry, view: &View) {
                 let labels = of_partition(&group.id, &at.topic, at.partition);
                 in_flight.get_or_create(&labels).set(number(status.in_flight as u64));
                 waiting.get_or_create(&labels).set(number(status.waiting as u64));
+                lanes.get_or_create(&labels).set(number(status.lanes as u64));
+                deferred.get_or_create(&labels).set(number(status.deferred as u64));
+                if let Some(age) = status.age(view.taken) {
+                    lag.get_or_create(&labels).set(age as f64 / 1000.0);
+                }
                 stopped.get_or_create(&labels).set(status.stopped.is_some().into());
                 parked_lanes.get_or_create(&labels).set(number(status.parked_lanes as u64));
                 parked_records.get_or_create(&labels).set(number(status.parked_records as u64));

@@ -6,6 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::SystemTime,
 };
 
 use async_trait::async_trait;
@@ -41,6 +42,7 @@ impl LocalView {
 impl Local for LocalView {
     fn view(&self) -> View {
         View {
+            taken: SystemTime::now(),
             config: self.parts.config(),
             groups: self.parts.statuses(),
             plugins: self.parts.plugins.statuses(),

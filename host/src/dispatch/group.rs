@@ -252,5 +252,11 @@ impl Supervised {
 }
 
 fn joining() -> MemberStatus {
-    MemberStatus { id: None, state: MemberState::Joining, trouble: None, partitions: Vec::new() }
+    MemberStatus {
+        id: None,
+        state: MemberState::Joining,
+        trouble: None,
+        partitions: Vec::new(),
+        hottest: Vec::new(),
+    }
 }

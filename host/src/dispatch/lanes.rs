@@ -165,6 +165,11 @@ impl Lanes {
         self.ready.extend(self.suspended.remove(&slot).into_iter().flatten());
     }
 
+    /// Every lane there is, with how many of its records wait; none do where a run has taken them all.
+    pub(super) fn all(&self) -> impl Iterator<Item = (Slot, &Kind, usize)> {
+        self.lanes.iter().map(|(lane, queue)| (lane.slot, &lane.kind, queue.waiting.len()))
+    }
+
     /// What waits of one partition.
     pub(super) fn load(&self, slot: Slot) -> Load {
         self.loads.get(&slot).copied().unwrap_or_default()
@@ -227,6 +232,19 @@ mod tests {
         let mut lanes = Lanes::new(Ordering::Key);
         (0..3).for_each(|offset| lanes.push(Slot(0), record(0, offset, None)));
         assert_eq!(lanes.ready(), 3);
+    }
+
+    #[test]
+    fn every_lane_is_counted_with_what_waits_in_it_also_while_it_is_taken() {
+        let mut lanes = Lanes::new(Ordering::Key);
+        (0..3).for_each(|offset| lanes.push(Slot(0), record(0, offset, Some(1))));
+        lanes.push(Slot(1), record(1, 0, None));
+        lanes.take(2).unwrap();
+        let mut all: Vec<_> =
+            lanes.all().map(|(slot, kind, waiting)| (slot, kind.clone(), waiting)).collect();
+        all.sort_by_key(|(slot, ..)| *slot);
+        let key = Kind::Key(Bytes::from_static(&[1]));
+        assert_eq!(all, [(Slot(0), key, 1), (Slot(1), Kind::Record(0), 1)]);
     }
 
     /// What a step of a random sequence does.

@@ -38,10 +38,11 @@ use self::{
 };
 use super::{
     Counters, Pauses,
+    figures::Figures,
     lanes::{Lane, Lanes, Slot},
     output::Output,
     partition::Partition,
-    status::{MemberState, MemberStatus},
+    status::{HotKey, MemberState, MemberStatus},
 };
 use crate::{
     broker::{Assigned, Commands, CommitError, Committed, Member, MemberEvent},
@@ -346,7 +347,8 @@ impl Engine {
         }
         if self.status_due.is_some_and(|due| due <= now) {
             self.status_due = None;
-            self.status.send_replace(self.member_status());
+            let status = self.member_status();
+            self.status.send_replace(status);
         }
     }
 
@@ -355,15 +357,23 @@ impl Engine {
         self.status_due.get_or_insert_with(|| Instant::now() + STATUS_INTERVAL);
     }
 
-    fn member_status(&self) -> MemberStatus {
+    fn member_status(&mut self) -> MemberStatus {
+        let deferred = self.deferred.values().map(|lane| lane.slot);
+        let figures = Figures::of(self.lanes.all(), deferred);
         let mut partitions: Vec<_> = self
             .partitions
-            .iter()
+            .iter_mut()
             .map(|(slot, partition)| {
-                partition.status(self.lanes.load(*slot), self.parking.size(*slot))
+                let (load, lanes) = (self.lanes.load(*slot), figures.lanes(*slot));
+                partition.status(load, lanes, self.parking.size(*slot))
             })
             .collect();
         partitions.sort_by(|a, b| a.partition.cmp(&b.partition));
+        let hot = |(slot, key, waiting)| {
+            let partition = self.partitions.get(&slot)?.name.clone();
+            Some(HotKey { partition, key, waiting })
+        };
+        let hottest = figures.hottest.into_iter().filter_map(hot).collect();
         let state = match () {
             () if !self.joined => MemberState::Joining,
             () if !self.releases.is_empty() => MemberState::Rebalancing,
@@ -375,6 +385,7 @@ impl Engine {
             state,
             trouble: self.trouble.clone(),
             partitions,
+            hottest,
         }
     }
 }

@@ -2,14 +2,16 @@
 //! output, dead letters and commits.
 //!
 //! [`Group`] is all that the gateway sees; [`OffsetMap`] is the format that other programs read and write, too. Within,
-//! `lanes`, `offsets`, `retry` and `parked` are plain data structures that decide, `pauses` is what operators want held
-//! back, `member` is the loop that acts, `partition` is what it knows of one partition, `output` writes, and `give_back`
-//! handles what was parked. Nothing here knows which broker or what kind of plugin it works with.
+//! `lanes`, `offsets`, `retry` and `parked` are plain data structures that decide, `figures` and `timeline` are what is
+//! shown of them, `pauses` is what operators want held back, `member` is the loop that acts, `partition` is what it knows
+//! of one partition, `output` writes, and `give_back` handles what was parked. Nothing here knows which broker or what
+//! kind of plugin it works with.
 //!
 //! Invariants: records of one lane are handled one at a time and in offset order, retries included; a committed offset never
 //! passes a record that is neither handled, dead-lettered, parked nor dropped by policy; a revoked partition is neither
 //! handled nor committed once its release was acknowledged.
 
+mod figures;
 mod give_back;
 mod group;
 mod lanes;
@@ -21,6 +23,7 @@ mod partition;
 mod pauses;
 mod retry;
 mod status;
+mod timeline;
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -30,7 +33,7 @@ use std::{
 pub use group::{Group, SeekError};
 pub use offsets::{OffsetMap, Unread};
 pub use pauses::{Pause, PausedAsAWhole, Pauses, Scope};
-pub use status::{GroupStatus, MemberState, MemberStatus, PartitionStatus};
+pub use status::{GroupStatus, HotKey, MemberState, MemberStatus, PartitionStatus};
 
 /// How long a revoked partition may take to finish what is in flight. Shorter than the 45 s after which Kafka takes a
 /// member for dead, and than the 60 s that a rebalance waits for it.

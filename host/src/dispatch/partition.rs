@@ -7,14 +7,16 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    figures,
     lanes::Load,
     offsets::{Offsets, Unread},
     status::PartitionStatus,
+    timeline::Timeline,
 };
 use crate::{
     broker::{Assigned, Committed, OffsetCommit},
     handler::Generation,
-    record::TopicPartition,
+    record::{Record, TopicPartition},
 };
 
 /// Generations remembered with their first offsets.
@@ -28,6 +30,7 @@ const PATIENCE: Duration = Duration::from_millis(500);
 pub(super) struct Partition {
     pub(super) name: TopicPartition,
     pub(super) offsets: Offsets,
+    timeline: Timeline,
     /// Records taken by runs and dead letters being written.
     pub(super) in_flight: usize,
     /// Stops what is in flight, when there is no more time for it.
@@ -82,6 +85,7 @@ impl Partition {
         Self {
             name,
             offsets,
+            timeline: Timeline::default(),
             in_flight: 0,
             cancel: CancellationToken::new(),
             stopped: None,
@@ -127,7 +131,18 @@ impl Partition {
     /// Begins at an offset below the committed one, because the log does not reach that far any more.
     pub(super) fn begin_again(&mut self, offset: u64) {
         self.offsets = Offsets::new(offset);
+        self.timeline = Timeline::default();
         self.committed = None;
+    }
+
+    /// Notes a record that was read, and says whether it is to be handled.
+    pub(super) fn receive(&mut self, record: &Record) -> bool {
+        let is_new = self.offsets.receive(record.offset);
+        if is_new {
+            let oldest = || self.offsets.oldest();
+            self.timeline.note(record.offset, record.timestamp, oldest);
+        }
+        is_new
     }
 
     /// Whether records that come now are to be taken in.
@@ -198,11 +213,23 @@ impl Partition {
     }
 
     /// What is shown of it; `parked` is how many of its lanes are parked, and how many records in them.
-    pub(super) fn status(&self, load: Load, parked: (usize, usize)) -> PartitionStatus {
+    pub(super) fn status(
+        &mut self,
+        load: Load,
+        lanes: figures::Lanes,
+        parked: (usize, usize),
+    ) -> PartitionStatus {
+        let oldest = self.offsets.oldest();
+        if let Some(oldest) = oldest {
+            self.timeline.forget_below(oldest);
+        }
         PartitionStatus {
             partition: self.name.clone(),
             in_flight: self.in_flight,
             waiting: load.records,
+            lanes: lanes.busy,
+            deferred: lanes.deferred,
+            oldest: oldest.and_then(|offset| self.timeline.at(offset)),
             committed: self.committed.as_ref().map(|committed| committed.offset),
             generation: self.generations.last().map(|(generation, _)| generation.clone()),
             first_offsets: self.generations.clone(),

@@ -1,6 +1,11 @@
 //! What a running group shows of itself: plain data, taken at one moment.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use bytes::Bytes;
 
 use super::Pauses;
 use crate::{handler::Generation, record::TopicPartition};
@@ -37,6 +42,19 @@ pub struct MemberStatus {
     pub trouble: Option<String>,
     /// What it reads.
     pub partitions: Vec<PartitionStatus>,
+    /// The keys for which the most of its records wait, at most five, most first.
+    pub hottest: Vec<HotKey>,
+}
+
+/// A lane in which records of one key wait.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HotKey {
+    /// The partition.
+    pub partition: TopicPartition,
+    /// The key.
+    pub key: Bytes,
+    /// Records that wait for the handler.
+    pub waiting: usize,
 }
 
 /// How a member does.
@@ -63,6 +81,14 @@ pub struct PartitionStatus {
     pub in_flight: usize,
     /// Records read and not yet handed to the handler.
     pub waiting: usize,
+    /// Lanes that these records are in.
+    pub lanes: usize,
+    /// Of them, those that wait for another attempt of their first record.
+    pub deferred: usize,
+    /// When the oldest record was written that was read and is not finished, in milliseconds since the Unix epoch, by
+    /// its timestamp; `None`: there is none, or it carries none. Coarser than 50 ms where a partition stands still for
+    /// long.
+    pub oldest: Option<u64>,
     /// The offset that was committed last by this member; `None` before its first commit.
     pub committed: Option<u64>,
     /// The generation that handled its last record.
@@ -76,4 +102,12 @@ pub struct PartitionStatus {
     pub parked_lanes: usize,
     /// Records in them.
     pub parked_records: usize,
+}
+
+impl PartitionStatus {
+    /// Milliseconds from the writing of the oldest record that is not finished to `now`; none where its clock is ahead.
+    pub fn age(&self, now: SystemTime) -> Option<u64> {
+        let now = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
+        self.oldest.map(|oldest| now.saturating_sub(oldest))
+    }
 }

@@ -41,6 +41,7 @@ const IMPORTS: &[Imports] = &[
             "broker",
             "config",
             "dispatch::GroupStatus",
+            "dispatch::HotKey",
             "dispatch::MemberState",
             "dispatch::MemberStatus",
             "dispatch::PartitionStatus",

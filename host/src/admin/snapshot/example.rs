@@ -10,7 +10,7 @@ use super::View;
 use crate::{
     broker::{Committed, GroupInfo, GroupMember, GroupState, PartitionOffsets, TopicInfo},
     config::{self, Config},
-    dispatch::{GroupStatus, MemberState, MemberStatus, PartitionStatus},
+    dispatch::{GroupStatus, HotKey, MemberState, MemberStatus, PartitionStatus},
     handler::Generation,
     plugin::{GenerationStatus, PluginStatus, Role},
     record::TopicPartition,
@@ -114,8 +114,17 @@ pub(crate) fn view() -> View {
         state,
         trouble: None,
         partitions: partition.map(reading).into_iter().collect(),
+        hottest: match partition {
+            Some(0) => vec![HotKey {
+                partition: TopicPartition::new("my-topic", 0),
+                key: "ada".into(),
+                waiting: 1,
+            }],
+            _ => Vec::new(),
+        },
     };
     View {
+        taken: SystemTime::UNIX_EPOCH + Duration::from_millis(5_500),
         config: config(),
         answers: vec![(200, 7), (503, 1)],
         groups: vec![GroupStatus {
@@ -147,6 +156,9 @@ fn reading(partition: u32) -> PartitionStatus {
         partition: TopicPartition::new("my-topic", partition),
         in_flight: usize::from(begun),
         waiting: usize::from(begun),
+        lanes: 2 * usize::from(begun),
+        deferred: usize::from(begun),
+        oldest: begun.then_some(4_000),
         committed: begun.then_some(40),
         generation: begun.then(print),
         first_offsets: if begun { vec![(print(), 17)] } else { Vec::new() },

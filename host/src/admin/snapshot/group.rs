@@ -3,17 +3,23 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    time::SystemTime,
+};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Idle, Pause, PausedPart, PluginGeneration, View, pause};
+use super::{Idle, Pause, PausedPart, Payload, PluginGeneration, View, pause};
 use crate::{
     broker::{GroupInfo, GroupMember, GroupState, TopicInfo},
     config::{self, Ordering},
     dispatch::{self, GroupStatus, MemberStatus, PartitionStatus, Pauses},
     record,
 };
+
+/// Keys that are shown as those of which the most records wait.
+const HOTTEST: usize = 5;
 
 /// A consumer group.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -107,10 +113,20 @@ pub struct GroupPartition {
     pub committed_offset: Option<u64>,
     /// Records from the committed offset (from the oldest, where none is committed) to the end.
     pub lag: Option<u64>,
+    /// Milliseconds since the oldest record was written that a member of this process has read and not finished, by the
+    /// record's timestamp; `null` when there is none, or it carries none.
+    #[serde(default)] // not in the answers of older gateways, as what is so marked below
+    pub lag_ms: Option<u64>,
     /// Records in the handler's hands; `null` when no member of this process reads it.
     pub in_flight: Option<usize>,
     /// Records read that wait for the handler; `null` when no member of this process reads it.
     pub waiting: Option<usize>,
+    /// Lanes that these records are in; `null` when no member of this process reads it.
+    #[serde(default)]
+    pub lanes: Option<usize>,
+    /// Of them, those that wait for another attempt; `null` when no member of this process reads it.
+    #[serde(default)]
+    pub deferred: Option<usize>,
     /// The generation that handled its last record here.
     pub generation: Option<String>,
     /// Why it stands still by the policy `stop`.
@@ -118,12 +134,12 @@ pub struct GroupPartition {
     /// Set where an operator holds it back; `null` when no member of this process reads it.
     pub paused: Option<Pause>,
     /// What is parked of it; `null` when no member of this process reads it.
-    #[serde(default)] // not in the answers of older gateways
+    #[serde(default)]
     pub parked: Option<Parked>,
 }
 
 /// What is parked of a partition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Parked {
     /// Lanes.
     pub lanes: usize,
@@ -131,7 +147,20 @@ pub struct Parked {
     pub records: usize,
 }
 
-/// What this process did for a group since it started.
+/// A key of which records wait.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HotKey {
+    /// The topic.
+    pub topic: String,
+    /// The partition.
+    pub partition: u32,
+    /// The key.
+    pub key: Payload,
+    /// Its records that wait for the handler.
+    pub waiting: usize,
+}
+
+/// What this process does for a group, and did since it started.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ThisProcess {
     /// Whether an operator has paused all of it here.
@@ -145,10 +174,29 @@ pub struct ThisProcess {
     /// Records written to the dead-letter topic.
     pub dead_lettered: u64,
     /// Records parked.
-    #[serde(default)] // not in the answers of older gateways
+    #[serde(default)]
     pub parked: u64,
     /// Records dropped by policy.
     pub dropped: u64,
+    /// Records in the handler's hands now.
+    #[serde(default)]
+    pub in_flight: usize,
+    /// Records read that wait for the handler now.
+    #[serde(default)]
+    pub waiting: usize,
+    /// Lanes that these records are in.
+    #[serde(default)]
+    pub lanes: usize,
+    /// Of them, those that wait for another attempt.
+    #[serde(default)]
+    pub deferred: usize,
+    /// What is parked now.
+    #[serde(default)]
+    pub parked_now: Parked,
+    /// The keys of which the most records wait, at most five, most first. Empty where not the key says what is handled
+    /// in order.
+    #[serde(default)]
+    pub hottest: Vec<HotKey>,
 }
 
 /// The topics whose offsets [`group`] wants: those configured, and those the group is seen to read or to have read.
@@ -175,17 +223,45 @@ pub fn group(info: &GroupInfo, topics: &[TopicInfo], view: &View, process: &str)
         ordering: facts.ordering.map(|ordering| ordering_name(ordering).to_owned()),
         delivery: config.map(|_| "at-least-once".to_owned()),
         handler: config.map(|group| view.plugin_generation(&group.handler.plugin)),
-        partitions: partitions(info, topics, &facts, status, &members),
+        partitions: partitions(info, topics, &facts, (status, view.taken), &members),
         members,
-        this_process: status.map(|status| ThisProcess {
-            paused: status.pauses.whole().is_some(),
-            pauses: pause::parts(&status.pauses),
-            handled: status.handled,
-            retried: status.retried,
-            dead_lettered: status.dead_lettered,
-            parked: status.parked,
-            dropped: status.dropped,
-        }),
+        this_process: status.map(this_process),
+    }
+}
+
+fn this_process(status: &GroupStatus) -> ThisProcess {
+    let partitions = || status.members.iter().flat_map(|member| &member.partitions);
+    let sum = |read: fn(&PartitionStatus) -> usize| partitions().map(read).sum();
+    let mut hottest: Vec<_> = status.members.iter().flat_map(|member| &member.hottest).collect();
+    hottest.sort_by(|a, b| {
+        b.waiting.cmp(&a.waiting).then_with(|| (&a.partition, &a.key).cmp(&(&b.partition, &b.key)))
+    });
+    ThisProcess {
+        paused: status.pauses.whole().is_some(),
+        pauses: pause::parts(&status.pauses),
+        handled: status.handled,
+        retried: status.retried,
+        dead_lettered: status.dead_lettered,
+        parked: status.parked,
+        dropped: status.dropped,
+        in_flight: sum(|partition| partition.in_flight),
+        waiting: sum(|partition| partition.waiting),
+        lanes: sum(|partition| partition.lanes),
+        deferred: sum(|partition| partition.deferred),
+        parked_now: Parked {
+            lanes: sum(|partition| partition.parked_lanes),
+            records: sum(|partition| partition.parked_records),
+        },
+        hottest: hottest.into_iter().take(HOTTEST).map(hot_key).collect(),
+    }
+}
+
+fn hot_key(hot: &dispatch::HotKey) -> HotKey {
+    HotKey {
+        topic: hot.partition.topic.to_string(),
+        partition: hot.partition.partition,
+        key: Payload::from(&hot.key),
+        waiting: hot.waiting,
     }
 }
 
@@ -349,7 +425,7 @@ fn partitions(
     info: &GroupInfo,
     topics: &[TopicInfo],
     facts: &Facts,
-    status: Option<&GroupStatus>,
+    (status, taken): (Option<&GroupStatus>, SystemTime),
     members: &[Member],
 ) -> Vec<GroupPartition> {
     let mut rows: BTreeMap<record::TopicPartition, GroupPartition> = BTreeMap::new();
@@ -373,7 +449,7 @@ fn partitions(
         members.flat_map(|member| &member.partitions).map(move |shown| (group, shown))
     }) {
         let row = row(&mut rows, &shown.partition);
-        add_status(row, shown);
+        add_status(row, shown, taken);
         row.paused = group.pauses.of(&shown.partition).map(Pause::of);
     }
     let offsets: HashMap<&str, &TopicInfo> =
@@ -412,8 +488,11 @@ fn empty_row(partition: &record::TopicPartition) -> GroupPartition {
         end_offset: None,
         committed_offset: None,
         lag: None,
+        lag_ms: None,
         in_flight: None,
         waiting: None,
+        lanes: None,
+        deferred: None,
         generation: None,
         stopped: None,
         paused: None,
@@ -421,7 +500,10 @@ fn empty_row(partition: &record::TopicPartition) -> GroupPartition {
     }
 }
 
-fn add_status(row: &mut GroupPartition, status: &PartitionStatus) {
+fn add_status(row: &mut GroupPartition, status: &PartitionStatus, taken: SystemTime) {
+    row.lag_ms = status.age(taken);
+    row.lanes = Some(status.lanes);
+    row.deferred = Some(status.deferred);
     row.in_flight = Some(status.in_flight);
     row.waiting = Some(status.waiting);
     row.generation = status.generation.as_ref().map(|generation| generation.short());

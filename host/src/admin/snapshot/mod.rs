@@ -14,13 +14,13 @@ mod pause;
 mod plugin;
 mod topic;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::SystemTime};
 
 use serde::{Deserialize, Serialize};
 
 pub use dead_letter::{DeadLetter, DeadLetters, RedriveLine, Source, dead_letter};
 pub use group::{
-    Group, GroupPartition, Member, MemberState, Parked, ThisProcess, TopicPartition, group,
+    Group, GroupPartition, HotKey, Member, MemberState, Parked, ThisProcess, TopicPartition, group,
     topics_of,
 };
 pub use idle::Idle;
@@ -37,6 +37,8 @@ use crate::{
 /// One process: what it is configured to do, and what runs of that.
 #[derive(Clone, Debug)]
 pub struct View {
+    /// When.
+    pub taken: SystemTime,
     /// The configuration that is in force.
     pub config: Arc<Config>,
     /// The groups that run here.
@@ -50,7 +52,13 @@ pub struct View {
 impl View {
     /// A view in which nothing runs.
     pub fn idle(config: Arc<Config>) -> Self {
-        Self { config, groups: Vec::new(), plugins: Vec::new(), answers: Vec::new() }
+        Self {
+            taken: SystemTime::now(),
+            config,
+            groups: Vec::new(),
+            plugins: Vec::new(),
+            answers: Vec::new(),
+        }
     }
 
     fn group_config(&self, id: &str) -> Option<&config::Group> {

@@ -9,16 +9,19 @@ use super::super::{
     ask::{Ask, path},
     plugin::generation,
     settings::Settings,
-    text::{Style, Table, count, or_dash},
+    text::{Style, Table, count, or_dash, preview},
 };
 use crate::admin::{
     inventory,
-    snapshot::{Group, Member, MemberState, TopicPartition},
+    snapshot::{Group, HotKey, Member, MemberState, Payload, TopicPartition},
 };
+
+/// Characters of a key that are shown.
+const KEY: usize = 40;
 
 #[derive(Debug, Args)]
 pub(super) struct List {
-    /// Only this group
+    /// Only this group, with how its lanes do and which keys wait the most
     id: Option<String>,
     #[command(flatten)]
     ask: Ask,
@@ -35,12 +38,13 @@ impl List {
                 inventory::groups(broker, view).await
             }),
         };
-        answer?
-            .print(&mut io::stdout().lock(), |out, groups| print(out, groups, Style::of_stdout()))
+        answer?.print(&mut io::stdout().lock(), |out, groups| {
+            print(out, groups, id.is_some(), Style::of_stdout())
+        })
     }
 }
 
-fn print(out: &mut dyn Write, groups: &[Group], style: Style) -> io::Result<()> {
+fn print(out: &mut dyn Write, groups: &[Group], detailed: bool, style: Style) -> io::Result<()> {
     if groups.is_empty() {
         return writeln!(out, "There are no groups.");
     }
@@ -51,6 +55,9 @@ fn print(out: &mut dyn Write, groups: &[Group], style: Style) -> io::Result<()> 
         write_head(out, group, style)?;
         write_members(out, &group.members, style)?;
         write_partitions(out, group, style)?;
+        if detailed {
+            write_lanes(out, group, style)?;
+        }
     }
     Ok(())
 }
@@ -139,6 +146,53 @@ fn write_partitions(out: &mut dyn Write, group: &Group, style: Style) -> io::Res
     Ok(())
 }
 
+/// How the lanes of this process do. Nothing where the gateway that was asked runs no member.
+fn write_lanes(out: &mut dyn Write, group: &Group, style: Style) -> io::Result<()> {
+    let titles =
+        ["PARTITION", ">OLDEST", ">WAITING", ">LANES", ">DEFERRED", ">PARKED LANES", ">RECORDS"];
+    let mut table = Table::new(&titles);
+    for partition in &group.partitions {
+        let Some(lanes) = partition.lanes else { continue };
+        let at = TopicPartition { topic: partition.topic.clone(), partition: partition.partition };
+        table.row(vec![
+            place(&at),
+            partition.lag_ms.map_or_else(|| "-".into(), age),
+            or_dash(partition.waiting),
+            lanes.to_string(),
+            or_dash(partition.deferred),
+            or_dash(partition.parked.map(|parked| parked.lanes)),
+            or_dash(partition.parked.map(|parked| parked.records)),
+        ]);
+    }
+    let Some(here) = &group.this_process else { return Ok(()) };
+    writeln!(out, "\n  In the process that was asked:")?;
+    table.write(out, "  ", style)?;
+    if here.hottest.is_empty() {
+        return Ok(());
+    }
+    let mut table = Table::new(&["HOTTEST KEY", "PARTITION", ">WAITING"]);
+    for HotKey { topic, partition, key, waiting } in &here.hottest {
+        let key = match key {
+            Payload::Text(text) => preview(text.as_bytes(), KEY),
+            Payload::Binary { base64 } => format!("base64 {}", preview(base64.as_bytes(), KEY)),
+        };
+        table.row(vec![key, format!("{topic}/{partition}"), waiting.to_string()]);
+    }
+    writeln!(out)?;
+    table.write(out, "  ", style)
+}
+
+/// A time in the two largest of its units: `1.5s`, `3m 20s`, `2h 5m`, `3d 4h`.
+fn age(milliseconds: u64) -> String {
+    let seconds = milliseconds / 1000;
+    match seconds {
+        0..60 => format!("{seconds}.{}s", milliseconds % 1000 / 100),
+        60..3600 => format!("{}m {}s", seconds / 60, seconds % 60),
+        3600..86_400 => format!("{}h {}m", seconds / 3600, seconds / 60 % 60),
+        _ => format!("{}d {}h", seconds / 86_400, seconds / 3600 % 24),
+    }
+}
+
 fn place(at: &TopicPartition) -> String {
     format!("{}/{}", at.topic, at.partition)
 }
@@ -162,7 +216,7 @@ mod tests {
         let topics = [example::my_topic()];
         let group = snapshot::group(&example::group_info(), &topics, &example::view(), "here:1");
         let mut out = Vec::new();
-        print(&mut out, &[group], Style::plain()).unwrap();
+        print(&mut out, std::slice::from_ref(&group), false, Style::plain()).unwrap();
         let expected = "\
 my-topic-group-1: stable, 4 members, 3 partitions, 4 records behind
   handler print@0a0a0a0a0a0a, ordered by partition, at-least-once
@@ -182,5 +236,24 @@ members would do, since each handles many keys of its partitions at once.
   my-topic/2  member 4          -    0    0          -  -
 ";
         assert_eq!(String::from_utf8(out).unwrap(), expected);
+
+        let mut out = Vec::new();
+        print(&mut out, &[group], true, Style::plain()).unwrap();
+        let lanes = "
+  In the process that was asked:
+  PARTITION   OLDEST  WAITING  LANES  DEFERRED  PARKED LANES  RECORDS
+  my-topic/0    1.5s        1      2         1             1        3
+  my-topic/1       -        0      0         0             0        0
+
+  HOTTEST KEY  PARTITION   WAITING
+  ada          my-topic/0        1
+";
+        assert_eq!(String::from_utf8(out).unwrap(), expected.to_owned() + lanes);
+    }
+
+    #[test]
+    fn a_time_is_told_in_the_units_that_matter() {
+        let told = [0, 1_540, 200_000, 7_500_000, 273_600_000].map(age);
+        assert_eq!(told, ["0.0s", "1.5s", "3m 20s", "2h 5m", "3d 4h"]);
     }
 }

@@ -40,13 +40,14 @@ impl Engine {
                 );
                 partition.begin_again(record.offset);
             }
-            if partition.offsets.receive(record.offset) {
+            if partition.receive(&record) {
                 self.lanes.push(slot, record);
             } else {
                 // It was finished before; what that map expected below it may be gone from the log.
                 self.commit_due.get_or_insert_with(|| Instant::now() + COMMIT_INTERVAL);
             }
         }
+        self.show();
     }
 
     /// Holds partitions back of which too much waits, and lets them go on when half of that is gone.

@@ -1,5 +1,6 @@
 //! The member's loop against a scripted driver, a scripted handler and a broker that remembers.
 
+mod figures;
 mod offset_map;
 mod parking;
 mod steering;
@@ -238,6 +239,7 @@ impl Rig {
             state: MemberState::Joining,
             trouble: None,
             partitions: Vec::new(),
+            hottest: Vec::new(),
         });
         let calls = Arc::<Mutex<Vec<_>>>::default();
         let handler = ScriptedHandler { script: Arc::new(script), calls: calls.clone() };

@@ -162,6 +162,11 @@ impl Offsets {
         self.changes += 1;
     }
 
+    /// The lowest offset that was received and is not finished.
+    pub(super) fn oldest(&self) -> Option<u64> {
+        self.unfinished.first_key_value().map(|(start, _)| *start)
+    }
+
     /// The offset that may be committed: every received record below it is finished.
     pub(super) fn committable(&self) -> u64 {
         match self.all_unfinished().next() {

@@ -30,11 +30,40 @@ fn a_group_has_the_shape_that_the_interface_promises() {
         group["partitions"][0],
         serde_json::json!({
             "topic": "my-topic", "partition": 0, "member": "m-0", "end_offset": 42,
-            "committed_offset": 40, "lag": 2, "in_flight": 1, "waiting": 1,
+            "committed_offset": 40, "lag": 2, "lag_ms": 1500, "in_flight": 1, "waiting": 1,
+            "lanes": 2, "deferred": 1,
             "generation": "0a0a0a0a0a0a", "stopped": null, "paused": null,
             "parked": {"lanes": 1, "records": 3},
         })
     );
+}
+
+#[test]
+fn a_process_says_how_its_lanes_do_and_which_keys_wait_the_most() {
+    let mut view = example::view();
+    let hot = |key: &str, waiting| dispatch::HotKey {
+        partition: record::TopicPartition::new("my-topic", 1),
+        key: key.to_owned().into(),
+        waiting,
+    };
+    view.groups[0].members[1].hottest = ["a", "b", "c", "d", "e"].map(|key| hot(key, 7)).into();
+    let group = group(&example::group_info(), &[example::my_topic()], &view, "here:1");
+    let here = group.this_process.unwrap();
+    assert_eq!((here.in_flight, here.waiting, here.lanes, here.deferred), (1, 1, 2, 1));
+    assert_eq!(here.parked_now, Parked { lanes: 1, records: 3 });
+    assert_eq!(here.hottest.len(), 5);
+    assert_eq!(
+        serde_json::to_value(&here.hottest[0]).unwrap(),
+        serde_json::json!({"topic": "my-topic", "partition": 1, "key": "a", "waiting": 7})
+    );
+}
+
+#[test]
+fn a_record_from_a_clock_that_is_ahead_is_not_older_than_now() {
+    let mut view = example::view();
+    view.groups[0].members[0].partitions[0].oldest = Some(60_000);
+    let group = group(&example::group_info(), &[example::my_topic()], &view, "here:1");
+    assert_eq!(group.partitions[0].lag_ms, Some(0));
 }
 
 #[test]
