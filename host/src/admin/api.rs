@@ -1,23 +1,26 @@
 //! The routes of the admin port.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
+    body::Body,
     extract::{
         FromRequestParts, Path, Query, Request, State as Extract, rejection::QueryRejection,
     },
-    http::{StatusCode, request::Parts},
+    http::{StatusCode, header, request::Parts},
     middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::{any, get, post},
 };
+use futures_util::stream;
 use serde::{Deserialize, Serialize};
+use tokio::sync::{Mutex, mpsc};
 
 use super::{
     State, dead_letters, guard, inventory, metrics, page,
     problem::Problem,
-    readiness,
+    readiness, replay,
     snapshot::{self, Group, Plugin, Records, Topic},
     steering,
 };
@@ -33,6 +36,7 @@ pub(super) type Answer<T> = Result<Json<T>, Problem>;
 
 /// Every route, for a port that listens on `listen`.
 pub fn router(state: State, listen: SocketAddr) -> Router {
+    let replays = Arc::new(Mutex::new(()));
     let api = Router::new()
         .route("/topics", get(topics))
         .route("/topics/{topic}", get(topic))
@@ -45,6 +49,7 @@ pub fn router(state: State, listen: SocketAddr) -> Router {
         .route("/plugins", get(plugins))
         .route("/plugins/{name}", get(plugin))
         .route("/plugins/{name}/rollback", any(not_yet))
+        .route("/replay", post(move |state, body| replay::replay(replays.clone(), state, body)))
         .nest("/dead-letters", dead_letters::routes())
         .route("/key-preview", any(not_yet));
     Router::new()
@@ -175,6 +180,16 @@ async fn not_yet(request: Request) -> Problem {
 async fn method_not_allowed(request: Request) -> Problem {
     let detail = format!("{} does not take {}", request.uri().path(), request.method());
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, "wrong-method", detail)
+}
+
+/// A line of JSON for each thing that is told, as it is told.
+pub(super) fn as_lines<T: Serialize + Send + 'static>(told: mpsc::Receiver<T>) -> Response {
+    let body = stream::unfold(told, |mut told| async {
+        let line = told.recv().await?;
+        let text = serde_json::to_string(&line).expect("a line has nothing that JSON has not");
+        Some((Ok::<_, Infallible>(text + "\n"), told))
+    });
+    ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(body)).into_response()
 }
 
 /// What the broker says, or that it takes too long: a probe or a page would rather know.

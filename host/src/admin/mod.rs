@@ -16,6 +16,7 @@ mod metrics;
 mod page;
 mod problem;
 mod readiness;
+pub mod replay;
 pub mod seek;
 pub mod server;
 pub mod snapshot;
@@ -26,6 +27,7 @@ mod tests;
 use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
+use tokio::sync::mpsc;
 
 pub use server::{Bound, Running};
 use snapshot::View;
@@ -51,6 +53,10 @@ pub trait Local: Send + Sync + 'static {
         group: &str,
         offsets: BTreeMap<TopicPartition, u64>,
     ) -> Result<(), SteerError>;
+
+    /// Replays records and tells each step to `lines`, [`snapshot::ReplayLine::End`] last. Ends early when nobody listens to
+    /// them any more.
+    async fn replay(&self, request: replay::Request, lines: mpsc::Sender<snapshot::ReplayLine>);
 
     /// What keeps this process from its work that neither the broker's health nor [`Local::view`] shows: that it
     /// still starts, or drains. Empty: nothing does.

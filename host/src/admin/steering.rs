@@ -105,7 +105,7 @@ fn part(uri: &Uri, body: &Bytes) -> Result<Part, Problem> {
     Ok(Part { topic, partitions, by })
 }
 
-fn json<T: DeserializeOwned>(body: &Bytes) -> Result<T, Problem> {
+pub(super) fn json<T: DeserializeOwned>(body: &Bytes) -> Result<T, Problem> {
     serde_json::from_slice(body).map_err(|error| wrong(format!("the body: {error}")))
 }
 

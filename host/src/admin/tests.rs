@@ -7,10 +7,11 @@ use std::{
 
 use async_trait::async_trait;
 use serde_json::{Value, json};
+use tokio::sync::mpsc;
 
 use super::{
-    Local, Running, State, SteerError, server,
-    snapshot::{View, example},
+    Local, Running, State, SteerError, replay, server,
+    snapshot::{Range, ReplayLine, View, example},
 };
 use crate::{
     broker::{
@@ -168,6 +169,16 @@ impl Local for ToldProcess {
         Ok(())
     }
 
+    async fn replay(&self, request: replay::Request, lines: mpsc::Sender<ReplayLine>) {
+        let range =
+            Range { topic: request.topic.unwrap_or_default(), partition: 0, from: 3, to: 5 };
+        let (handler, into) = ("print@0a0a0a0a0a0a".to_owned(), request.into);
+        let begin = ReplayLine::Begin { handler, into, ranges: vec![range] };
+        let end = ReplayLine::End { handled: 2, written: 2, not_handled: 0, error: None };
+        lines.send(begin).await.unwrap();
+        lines.send(end).await.unwrap();
+    }
+
     fn not_ready(&self) -> Vec<String> {
         Vec::new()
     }
@@ -303,6 +314,34 @@ fn a_look_at_dead_letters_that_is_asked_for_wrongly_is_refused_with_what_would_d
     let (status, end) = port.post("/api/v1/dead-letters/redrive?reason=none", &[]);
     let nothing = json!({"event": "end", "records": 0, "refused": 0, "error": null});
     assert_eq!((status, end), (200, nothing));
+}
+
+#[test]
+fn a_replay_is_told_line_by_line_and_one_that_is_asked_for_wrongly_is_refused() {
+    let port = port(false);
+    let send = |body: &Value| {
+        let answer = port.agent.post(format!("{}/api/v1/replay", port.url)).send_json(body);
+        let mut answer = answer.unwrap();
+        (answer.status().as_u16(), answer.body_mut().read_to_string().unwrap())
+    };
+    let (status, lines) = send(&json!({"topic": "my-topic", "handler": "print", "into": "b"}));
+    let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(status, 200, "{lines:?}");
+    let range = json!({"topic": "my-topic", "partition": 0, "from": 3, "to": 5});
+    assert_eq!(
+        lines[0],
+        json!({"event": "begin", "handler": "print@0a0a0a0a0a0a", "into": "b", "ranges": [range]})
+    );
+    assert_eq!((&lines[1]["event"], &lines[1]["handled"]), (&json!("end"), &json!(2)));
+    for (body, part) in [
+        (json!({"topic": "my-topic"}), "into"),
+        (json!({"into": "b", "from": "tomorrow"}), "no place to go to"),
+        (json!({"into": "b", "offset": 3}), "offset"),
+    ] {
+        let (status, problem) = send(&body);
+        assert_eq!(status, 400, "{body}");
+        assert!(problem.contains(part), "{body}: {problem}");
+    }
 }
 
 #[test]
@@ -467,9 +506,13 @@ fn metrics_say_what_the_snapshots_say() {
         "keyway_group_members{group=\"my-topic-group-1\",state=\"active\"} 2",
         "keyway_plugin_info{plugin=\"print\",generation=\"0a0a0a0a0a0a\"} 1",
         "keyway_plugin_refused{plugin=\"print\"} 1",
+        "keyway_group_lag_seconds{group=\"my-topic-group-1\",topic=\"my-topic\",partition=\"0\"} 1.5",
+        "keyway_lanes{group=\"my-topic-group-1\",topic=\"my-topic\",partition=\"0\"} 2",
+        "keyway_lanes_deferred{group=\"my-topic-group-1\",topic=\"my-topic\",partition=\"0\"} 1",
     ] {
         assert!(metrics.lines().any(|given| given == line), "{line} is not in\n{metrics}");
     }
+    assert!(!metrics.contains("ada"), "no key is a label: {metrics}");
     assert!(metrics.ends_with("# EOF\n"));
 }
 

@@ -10,10 +10,19 @@ use std::{
 };
 
 use async_trait::async_trait;
+use tokio::sync::mpsc;
 
-use super::{parts::Parts, pauses::PauseError};
+use super::{
+    parts::Parts,
+    pauses::PauseError,
+    replay::{Means, replay},
+};
 use crate::{
-    admin::{Local, SteerError, snapshot::View},
+    admin::{
+        Local, SteerError,
+        replay::Request,
+        snapshot::{ReplayLine, View},
+    },
     dispatch::{Scope, SeekError},
     record::TopicPartition,
 };
@@ -79,6 +88,15 @@ impl Local for LocalView {
             SeekError::NotRead(_) => SteerError::Conflict(error.to_string()),
             SeekError::Failed(reason) => SteerError::Failed(reason),
         })
+    }
+
+    async fn replay(&self, request: Request, lines: mpsc::Sender<ReplayLine>) {
+        let means = Means {
+            broker: self.parts.broker.clone(),
+            plugins: self.parts.plugins.clone(),
+            producer: self.parts.producer.clone(),
+        };
+        replay(means, &self.parts.config(), request, lines).await;
     }
 
     fn not_ready(&self) -> Vec<String> {

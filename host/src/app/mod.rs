@@ -10,6 +10,7 @@ mod local;
 mod parts;
 mod pauses;
 mod reload;
+mod replay;
 
 use std::{future::Future, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
@@ -19,6 +20,7 @@ use local::LocalView;
 use parts::Parts;
 
 pub use check::{Finding, broker, check};
+pub use replay::replay_alone;
 
 use crate::{
     admin, broker::BrokerError, config::Config, handler::Handler, http, plugin::PluginError,

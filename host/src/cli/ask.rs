@@ -94,16 +94,42 @@ impl Ask {
         without_gateway: impl AsyncFnOnce(Arc<dyn Broker>, Arc<Config>, mpsc::Sender<T>),
     ) -> Result<(), Error> {
         if let Some(url) = &self.admin {
-            return read_lines(post_at_length(url, path)?, lines);
+            return read_lines(post_at_length(url, path, None)?, lines);
         }
         let config = settings.load()?;
-        match post_at_length(&Settings::admin_url(&config), path) {
+        match post_at_length(&Settings::admin_url(&config), path, None) {
             Ok(body) => read_lines(body, lines),
             Err(failure @ Failure::Refused { .. }) => Err(failure.into()),
             Err(failure) => match &config.broker {
-                config::Broker::Kafka { .. } => order_kafka(config, lines, without_gateway),
+                config::Broker::Kafka { .. } => order_broker(config, lines, without_gateway),
                 config::Broker::Embedded { .. } => Err(failure.into()),
             },
+        }
+    }
+
+    /// Has it done here, with `here`, where the broker is Kafka, or where no gateway has the embedded one open at the
+    /// address that is configured; otherwise by the gateway. The first Ctrl-C ends that.
+    pub(super) fn order_here<T: DeserializeOwned + Serialize + Send + 'static>(
+        self,
+        settings: &Settings,
+        path: &str,
+        body: &impl Serialize,
+        lines: &mut impl Lines<T>,
+        here: impl AsyncFnOnce(Arc<dyn Broker>, Arc<Config>, mpsc::Sender<T>),
+    ) -> Result<(), Error> {
+        let request =
+            serde_json::to_value(body).map_err(|error| Error::Failed(error.to_string()))?;
+        if let Some(url) = &self.admin {
+            return read_lines(post_at_length(url, path, Some(&request))?, lines);
+        }
+        let config = settings.load()?;
+        if matches!(config.broker, config::Broker::Kafka { .. }) {
+            return order_broker(config, lines, here);
+        }
+        match post_at_length(&Settings::admin_url(&config), path, Some(&request)) {
+            Ok(body) => read_lines(body, lines),
+            Err(failure @ Failure::Refused { .. }) => Err(failure.into()),
+            Err(_nobody) => order_broker(config, lines, here),
         }
     }
 
@@ -211,7 +237,7 @@ fn ask_broker<T: Serialize>(
     })
 }
 
-fn order_kafka<T: Serialize + Send + 'static>(
+fn order_broker<T: Serialize + Send + 'static>(
     config: Arc<Config>,
     lines: &mut impl Lines<T>,
     order: impl AsyncFnOnce(Arc<dyn Broker>, Arc<Config>, mpsc::Sender<T>),
@@ -308,14 +334,19 @@ fn answered(
 }
 
 /// The body of an answer that takes as long as what it tells of.
-fn post_at_length(base: &str, path: &str) -> Result<Body, Failure> {
+fn post_at_length(base: &str, path: &str, body: Option<&Value>) -> Result<Body, Failure> {
     let agent: ureq::Agent = ureq::Agent::config_builder()
         .http_status_as_error(false)
         .timeout_connect(Some(TIME))
         .timeout_recv_response(Some(TIME))
         .build()
         .into();
-    let response = answered(base, agent.post(url(base, path)).send_empty())?;
+    let request = agent.post(url(base, path));
+    let response = match body {
+        Some(body) => request.send_json(body),
+        None => request.send_empty(),
+    };
+    let response = answered(base, response)?;
     if response.status().is_success() {
         return Ok(response.into_body());
     }

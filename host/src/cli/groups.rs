@@ -2,6 +2,7 @@
 
 mod list;
 mod pause;
+mod replay;
 mod seek;
 
 use clap::{Args, Subcommand};
@@ -25,6 +26,8 @@ enum Action {
     Resume(pause::Resume),
     /// Move a group to other offsets
     Seek(seek::Seek),
+    /// Put records that are in a topic through a handler once more, into another topic
+    Replay(replay::Replay),
 }
 
 /// What of a group is meant.
@@ -54,6 +57,7 @@ impl Groups {
             Some(Action::Pause(pause)) => pause.run(settings),
             Some(Action::Resume(resume)) => resume.run(settings),
             Some(Action::Seek(seek)) => seek.run(settings),
+            Some(Action::Replay(replay)) => replay.run(settings),
         }
     }
 }

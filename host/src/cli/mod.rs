@@ -52,7 +52,7 @@ enum Command {
     Send(send::Send),
     /// Show topics, their partitions and offsets
     Topics(topics::Topics),
-    /// Show consumer groups (who reads what, how far behind, who is idle and why), pause, resume and move them
+    /// Show consumer groups (who reads what, how far behind, who is idle and why), pause, resume, move and replay them
     Groups(groups::Groups),
     /// Show plugins
     #[command(subcommand)]

@@ -3,7 +3,7 @@
 //! Made anew for each status from the lanes that exist, of which there are never more than records may wait or be in
 //! flight; the path of a record does nothing for them. Plain data.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
@@ -15,7 +15,7 @@ const HOTTEST: usize = 5;
 /// What the lanes of one member look like at one moment.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Figures {
-    lanes: HashMap<Slot, Lanes>,
+    lanes: BTreeMap<Slot, Lanes>,
     /// The lanes of a key in which the most records wait, longest first, with how many do.
     pub(super) hottest: Vec<(Slot, Bytes, usize)>,
 }
@@ -35,7 +35,7 @@ impl Figures {
         all: impl Iterator<Item = (Slot, &'a Kind, usize)>,
         deferred: impl Iterator<Item = Slot>,
     ) -> Self {
-        let mut lanes: HashMap<Slot, Lanes> = HashMap::new();
+        let mut lanes: BTreeMap<Slot, Lanes> = BTreeMap::new();
         let mut hottest: Vec<(Slot, &Bytes, usize)> = Vec::with_capacity(HOTTEST + 1);
         for (slot, kind, waiting) in all {
             lanes.entry(slot).or_default().busy += 1;

@@ -33,6 +33,7 @@ use std::{
 pub use group::{Group, SeekError};
 pub use offsets::{OffsetMap, Unread};
 pub use pauses::{Pause, PausedAsAWhole, Pauses, Scope};
+pub use retry::{Verdict, judge};
 pub use status::{GroupStatus, HotKey, MemberState, MemberStatus, PartitionStatus};
 
 /// How long a revoked partition may take to finish what is in flight. Shorter than the 45 s after which Kafka takes a

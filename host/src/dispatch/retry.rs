@@ -7,7 +7,7 @@ use crate::{config::Retry, handler::Outcome};
 
 /// What follows.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Verdict {
+pub enum Verdict {
     /// Try again after this long.
     Again {
         /// How long the lane waits.
@@ -23,12 +23,7 @@ pub(super) enum Verdict {
 }
 
 /// Judges an attempt that ended in `outcome`; `random` is from 0 to 1. `None`: it did not fail.
-pub(super) fn judge(
-    retry: &Retry,
-    attempt: u32,
-    outcome: &Outcome,
-    random: f64,
-) -> Option<Verdict> {
+pub fn judge(retry: &Retry, attempt: u32, outcome: &Outcome, random: f64) -> Option<Verdict> {
     let (reason, after) = match outcome {
         Outcome::Handled(_) => return None,
         Outcome::Reject { reason } => return Some(Verdict::GiveUp { reason: reason.clone() }),

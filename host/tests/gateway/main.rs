@@ -4,14 +4,17 @@
 #[path = "../support/gateway.rs"]
 #[allow(dead_code, reason = "each test binary uses its part of the support")]
 mod gateway;
+#[path = "../support/kafka.rs"]
+mod kafka;
 #[path = "../support/plugins.rs"]
 #[allow(dead_code, reason = "each test binary uses its part of the support")]
 mod plugins;
+mod replay;
 mod steering;
 
-use std::fs;
+use std::{fs, path::Path};
 
-use gateway::{Gateway, wait_until, working_directory};
+use gateway::{Gateway, command, wait_until, working_directory};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -98,6 +101,18 @@ fn header<'a>(record: &'a Value, name: &str) -> &'a str {
     header
         .and_then(|header| header["value"].as_str())
         .unwrap_or_else(|| panic!("{name} in {record}"))
+}
+
+/// A command that succeeds, on a gateway.
+fn done(gateway: &Gateway, directory: &TempDir, arguments: &[&str]) -> String {
+    let (code, text) = gateway.command(directory.path(), arguments);
+    assert_eq!(code, 0, "{arguments:?}: {text}");
+    text
+}
+
+/// A command on the broker itself: nobody listens on port 1.
+fn without_gateway(directory: &Path, arguments: &[&str], more: &[(&str, &str)]) -> (i32, String) {
+    command(directory, arguments, &[&[("KEYWAY__ADMIN__LISTEN", "127.0.0.1:1")], more].concat())
 }
 
 #[test]

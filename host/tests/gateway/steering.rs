@@ -1,18 +1,13 @@
 //! Pausing, resuming and moving a group, as an operator does it: with the command line, on a gateway that runs and on
 //! one that does not.
 
-#[path = "../support/kafka.rs"]
-mod kafka;
-
-use std::path::Path;
-
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::{
-    Gateway, directory, group, said, send, start, topic, wait_for_lag_of_zero, wait_until,
+    Gateway, directory, done, group, kafka, said, send, start, topic, wait_for_lag_of_zero,
+    wait_until, without_gateway,
 };
-use crate::gateway::command;
 
 const PRINT: &str = "{ plugin = \"print\" }";
 
@@ -37,18 +32,6 @@ fn wait_for_member(gateway: &Gateway, state: &str) {
         let shown = shown(gateway);
         if shown["members"][0]["state"] == state { Ok(()) } else { Err(shown.to_string()) }
     });
-}
-
-/// A command that succeeds, on a gateway.
-fn done(gateway: &Gateway, directory: &TempDir, arguments: &[&str]) -> String {
-    let (code, text) = gateway.command(directory.path(), arguments);
-    assert_eq!(code, 0, "{arguments:?}: {text}");
-    text
-}
-
-/// A command on the broker itself: nobody listens on port 1.
-fn without_gateway(directory: &Path, arguments: &[&str], more: &[(&str, &str)]) -> (i32, String) {
-    command(directory, arguments, &[&[("KEYWAY__ADMIN__LISTEN", "127.0.0.1:1")], more].concat())
 }
 
 #[test]

@@ -1,22 +1,25 @@
 //! `/api/v1/dead-letters`, and `/redrive` below it.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
-    body::Body,
     extract::{Query, State as Extract, rejection::QueryRejection},
-    http::{StatusCode, header},
-    response::{IntoResponse, Response},
+    http::StatusCode,
+    response::Response,
     routing::{get, post},
 };
-use futures_util::stream;
 use serde::Deserialize;
 use tokio::sync::{Mutex, mpsc};
 
 use super::{Filter, Order, list, redrive};
 use crate::{
-    admin::{State, api::Answer, problem::Problem, snapshot::DeadLetters},
+    admin::{
+        State,
+        api::{self, Answer},
+        problem::Problem,
+        snapshot::DeadLetters,
+    },
     record::Place,
 };
 
@@ -120,10 +123,5 @@ async fn give_back(
         redrive(state.broker.clone(), config, order, lines).await;
         drop(turn);
     });
-    let body = stream::unfold(told, |mut told| async {
-        let line = told.recv().await?;
-        let text = serde_json::to_string(&line).expect("a line has nothing that JSON has not");
-        Some((Ok::<_, Infallible>(text + "\n"), told))
-    });
-    Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(body)).into_response())
+    Ok(api::as_lines(told))
 }

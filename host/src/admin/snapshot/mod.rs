@@ -12,6 +12,7 @@ mod group;
 mod idle;
 mod pause;
 mod plugin;
+mod replay;
 mod topic;
 
 use std::{sync::Arc, time::SystemTime};
@@ -26,6 +27,7 @@ pub use group::{
 pub use idle::Idle;
 pub use pause::{Pause, PausedPart};
 pub use plugin::{FirstOffset, Generation, Plugin, plugins};
+pub use replay::{Output, Range, ReplayLine};
 pub use topic::{Header, Partition, Payload, Record, Records, Topic, record, topic};
 
 use crate::{
