@@ -151,6 +151,35 @@ fn a_log_that_no_gateway_has_open_is_moved_directly_and_one_that_is_open_is_not(
 }
 
 #[test]
+fn a_lane_that_waits_is_shown_with_its_age_and_its_key_and_the_metrics_have_no_keys() {
+    let flaky = "{ plugin = \"flaky\" }";
+    let directory = directory(&[topic("a"), group("g", "a", flaky, "ordering = \"key\"")]);
+    let gateway = start(&directory);
+    let later = json!({"do": "retry", "reason": "later", "after": 3_600_000});
+    for value in [&later, &json!({}), &json!({})] {
+        let record = json!({"topic": "a", "key": "ada", "value": value, "timestamp": 1000});
+        assert_eq!(gateway.send(&record).0, 200);
+    }
+    let shown = wait_until("its lane waits", || {
+        let shown = shown(&gateway);
+        let hot = &shown["this_process"]["hottest"][0];
+        if hot["waiting"] == 3 && hot["key"] == "ada" { Ok(shown) } else { Err(shown.to_string()) }
+    });
+    let row = &shown["partitions"][0];
+    assert_eq!((&row["lanes"], &row["deferred"], &row["lag"]), (&json!(1), &json!(1), &json!(3)));
+    assert!(row["lag_ms"].as_u64().is_some_and(|age| age > 1_000_000_000), "since 1970: {row}");
+    let text = done(&gateway, &directory, &["groups", "g"]);
+    assert!(
+        text.contains("HOTTEST KEY  PARTITION  WAITING\n  ada          a/0              3"),
+        "{text}"
+    );
+    let (_, metrics) = gateway.get("/metrics");
+    let metrics = metrics.as_str().expect("it is text");
+    assert!(metrics.contains("keyway_group_lag_seconds{group=\"g\""), "{metrics}");
+    assert!(!metrics.contains("ada"), "{metrics}");
+}
+
+#[test]
 fn on_kafka_two_processes_of_a_directory_pause_together_and_a_group_without_members_is_moved_directly()
  {
     let Some(servers) = kafka::shared(kafka::Kind::Kraft) else { return };
