@@ -116,7 +116,13 @@ async fn give_back(
         let detail = "a redrive is under way in this process; wait for its end";
         return Err(Problem::new(StatusCode::CONFLICT, "redrive-under-way", detail));
     };
-    tracing::info!(?order, "An operator redrives dead letters.");
+    tracing::info!(
+        group = order.filter.group,
+        topic = order.filter.topic,
+        parked = order.filter.parked.unwrap_or(false),
+        dry_run = order.dry_run,
+        "An operator gives records back that were given up on."
+    );
     let (lines, told) = mpsc::channel(LINES);
     let config = state.local.view().config;
     tokio::spawn(async move {
