@@ -79,7 +79,9 @@ impl Producer {
         Ok(Sent { acknowledgement, topic, key, selected_by })
     }
 
-    async fn choose(&self, record: &mut NewRecord) -> Result<SelectedBy, SendError> {
+    /// Chooses where the record goes, and leaves it at that: it comes to have its key and its partition as they are to be
+    /// written.
+    pub async fn choose(&self, record: &mut NewRecord) -> Result<SelectedBy, SendError> {
         if record.partition.is_some() {
             return Ok(SelectedBy::Caller);
         }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    Allow, Group, Isolation, Limits, OnReject, Ordering, PluginUse, Retry, Start, names,
+    Allow, Delivery, Group, Isolation, Limits, OnReject, Ordering, PluginUse, Retry, Start, names,
     read::{Field, Table},
     references::Mention,
     sections::unique,
@@ -41,7 +41,7 @@ fn group<'a>(
     if on_reject == OnReject::DeadLetter && dead_letter_topic.is_none() {
         has_room_for_dead_letters(&mut table, &topics);
     }
-    table.read("delivery", |field| field.choice(&[("at-least-once", ())], &["exactly-once"]));
+    let delivery = delivery(&mut table, on_reject);
     for key in ["canary", "shadow"] {
         table.unavailable(key, "leave it out: a new file of the handler takes over at once");
     }
@@ -55,6 +55,7 @@ fn group<'a>(
                 field.choice(&[("earliest", Start::Earliest), ("latest", Start::Latest)], &[])
             })
             .unwrap_or(Start::Earliest),
+        delivery,
         max_in_flight: table.read("max-in-flight", |field| field.integer(1..=16_384)).unwrap_or(64),
         retry: retry(table.table("retry")),
         isolation: table
@@ -93,6 +94,22 @@ fn on_reject(table: &mut Table<'_>, id: Option<&str>) -> OnReject {
         Some(chosen)
     });
     given.unwrap_or(OnReject::DeadLetter)
+}
+
+fn delivery(table: &mut Table<'_>, on_reject: OnReject) -> Delivery {
+    let choices =
+        [("at-least-once", Delivery::AtLeastOnce), ("exactly-once", Delivery::ExactlyOnce)];
+    let given = table.read("delivery", |field| {
+        let chosen = field.choice(&choices, &[])?;
+        if chosen == Delivery::ExactlyOnce && on_reject == OnReject::Park {
+            field.refuse(
+                "not available in this version together with on-reject = \"park\"",
+                "use \"at-least-once\", or another on-reject",
+            );
+        }
+        Some(chosen)
+    });
+    given.unwrap_or(Delivery::AtLeastOnce)
 }
 
 fn reads_no_parked_records(table: &mut Table<'_>, id: Option<&str>, topics: &[Arc<str>]) {

@@ -150,6 +150,8 @@ pub struct Group {
     pub ordering: Ordering,
     /// Where a partition without a committed offset begins.
     pub start: Start,
+    /// Whether output and offsets are committed together.
+    pub delivery: Delivery,
     /// Records in a member's hands at once, from 1 to 16,384.
     pub max_in_flight: usize,
     /// How a failed record is tried again.
@@ -197,6 +199,16 @@ pub enum Ordering {
     Key,
     /// None.
     None,
+}
+
+/// What a failure may leave behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// A record may be handled again whose output is written already.
+    AtLeastOnce,
+    /// What is emitted, dead letters, and offsets are committed in one transaction, so that to readers of what is
+    /// committed a record's output is there once.
+    ExactlyOnce,
 }
 
 /// How a failed record is tried again.

@@ -15,6 +15,7 @@ mod rewinding;
 mod steering;
 #[cfg(test)]
 mod tests;
+mod transacting;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -35,6 +36,7 @@ pub(super) use self::steering::Order;
 use self::{
     parking::{Parking, ParkingDone},
     steering::Seek,
+    transacting::{Transacting, Transaction},
 };
 use super::{
     Counters, Pauses,
@@ -45,10 +47,10 @@ use super::{
     status::{HotKey, MemberState, MemberStatus},
 };
 use crate::{
-    broker::{Assigned, Commands, CommitError, Committed, Member, MemberEvent},
+    broker::{Assigned, Commands, CommitError, Committed, Member, MemberEvent, TransactError},
     config,
     handler::{Handler, RunReport},
-    record::TopicPartition,
+    record::{NewRecord, TopicPartition},
 };
 
 /// Records in one run at the most: enough to make the hop between threads cheap, few enough to stop soon.
@@ -90,9 +92,10 @@ pub(super) enum End {
 /// Something that was begun and has ended.
 enum Done {
     Handled { lane: Lane, report: RunReport },
-    DeadLettered { lane: Lane, offset: u64 },
+    DeadLettered { lane: Lane, offset: u64, waits: Option<NewRecord> },
     Cancelled { slot: Slot, count: usize },
     Committed { offsets: Vec<(Slot, Committed)>, result: Result<(), CommitError> },
+    Transacted { transaction: Transaction, result: Result<(), TransactError> },
     Released(Vec<Slot>),
     SeekCommitted { seek: Seek, result: Result<(), CommitError> },
     Parking(ParkingDone),
@@ -120,8 +123,10 @@ pub(super) struct Engine {
     next_deferred: u64,
     releases: Vec<Release>,
     parking: Parking,
+    transacting: Transacting,
     /// Seeks whose partitions still have something in flight.
     seeks: Vec<Seek>,
+    /// A commit, or a transaction, is under way.
     committing: bool,
     commit_due: Option<Instant>,
     status_due: Option<Instant>,
@@ -156,6 +161,7 @@ impl Engine {
             next_deferred: 0,
             releases: Vec::new(),
             parking: Parking::default(),
+            transacting: Transacting::default(),
             seeks: Vec::new(),
             committing: false,
             commit_due: None,
@@ -180,6 +186,7 @@ impl Engine {
         let first = wishes.borrow_and_update().clone();
         self.wish(first).await;
         loop {
+            self.transact();
             self.give_parked_back();
             self.start_runs();
             self.regulate().await;
@@ -226,14 +233,7 @@ impl Engine {
                     partitions.iter().filter_map(|name| self.slots.get(name).copied()).collect();
                 slots.into_iter().for_each(|slot| self.forget(slot));
             }
-            MemberEvent::Sought { partition, offset } => {
-                if let Some(old) =
-                    self.slots.get(&partition).and_then(|slot| self.partitions.remove(slot))
-                {
-                    self.lanes.forget(self.slots[&partition]);
-                    self.insert(old.read_again(offset));
-                }
-            }
+            MemberEvent::Sought { partition, offset } => self.sought(&partition, offset),
             MemberEvent::Rewound(assigned) => self.rewound(assigned),
             MemberEvent::Troubled(reason) => {
                 tracing::warn!(group = %self.shared.group.id, %reason, "A member is in trouble and will go on by itself.");
@@ -271,6 +271,18 @@ impl Engine {
         self.apply_pauses().await;
     }
 
+    fn sought(&mut self, partition: &TopicPartition, offset: u64) {
+        let Some(slot) = self.slots.get(partition).copied() else { return };
+        // One that goes back to what is committed waits for that.
+        if self.partitions.get(&slot).is_some_and(|partition| partition.abandoned) {
+            return;
+        }
+        if let Some(old) = self.partitions.remove(&slot) {
+            self.lanes.forget(slot);
+            self.insert(old.read_again(offset));
+        }
+    }
+
     fn insert(&mut self, partition: Partition) {
         let slot = Slot(self.next_slot);
         self.next_slot += 1;
@@ -296,14 +308,18 @@ impl Engine {
     async fn done(&mut self, done: Done) {
         match done {
             Done::Handled { lane, report } => self.handled(lane, report).await,
-            Done::DeadLettered { lane, offset } => {
-                self.shared.counters.dead_lettered.add(1);
-                self.finish(&lane, offset);
+            Done::DeadLettered { lane, offset, waits } => {
                 self.land(lane.slot, 1);
+                match waits {
+                    None => self.shared.counters.dead_lettered.add(1),
+                    Some(letter) => self.add_dead_letter(&lane, offset, letter),
+                }
+                self.finish(&lane, offset);
                 self.lanes.give_back(&lane);
             }
             Done::Cancelled { slot, count } => self.land(slot, count),
             Done::Committed { offsets, result } => self.committed(offsets, result),
+            Done::Transacted { transaction, result } => self.transacted(transaction, result).await,
             Done::SeekCommitted { seek, result } => self.seek_committed(seek, result).await,
             Done::Parking(done) => self.parking_done(done),
             Done::Released(slots) => slots.into_iter().for_each(|slot| self.forget(slot)),
@@ -314,7 +330,7 @@ impl Engine {
     /// When the loop must look again though nothing happens.
     fn wake(&self) -> Instant {
         let idle = Instant::now() + Duration::from_secs(3600);
-        let committing = self.commit_due.filter(|_| !self.committing);
+        let committing = self.transaction_due();
         let deferred = self.deferred.first_key_value().map(|((at, _), _)| *at);
         let releases = self
             .releases

@@ -66,6 +66,45 @@ impl Output {
         report
     }
 
+    /// Chooses where what a run emitted goes, and leaves it to be written. A record of which a key selector refuses
+    /// something becomes a failed one, and those behind it count as not handled, as with [`Output::write`].
+    pub(super) async fn choose(&self, mut report: RunReport) -> RunReport {
+        let mut refused = None;
+        for (index, outcome) in report.outcomes.iter_mut().enumerate() {
+            let Outcome::Handled(records) = outcome else { continue };
+            if let Err(reason) = self.choose_all(records).await {
+                refused = Some((index, reason));
+                break;
+            }
+        }
+        if let Some((index, reason)) = refused {
+            report.outcomes.truncate(index);
+            report.outcomes.push(Outcome::Retry { reason, after: None });
+        }
+        report
+    }
+
+    async fn choose_all(&self, records: &mut [NewRecord]) -> Result<(), String> {
+        for record in records {
+            let mut wait = FIRST_WAIT;
+            while let Err(error) = self.producer.choose(record).await {
+                if !passes(&error) {
+                    return Err(format!("its output to {:?} was refused: {error}", record.topic));
+                }
+                self.wait_for_output(record, &error, &mut wait).await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn wait_for_output(&self, record: &NewRecord, error: &SendError, wait: &mut Duration) {
+        tracing::warn!(
+            group = %self.group.id, topic = %record.topic, reason = %error,
+            "A handler's output could not be written; its lane waits until it can."
+        );
+        pause(wait).await;
+    }
+
     async fn send(&self, record: &NewRecord) -> Result<Acknowledgement, SendError> {
         self.producer.send(record.clone()).await.map(|sent| sent.acknowledgement)
     }
@@ -86,11 +125,7 @@ impl Output {
                 if !passes(&error) {
                     return Err(format!("its output to {:?} was refused: {error}", record.topic));
                 }
-                tracing::warn!(
-                    group = %self.group.id, topic = %record.topic, reason = %error,
-                    "A handler's output could not be written; its lane waits until it can."
-                );
-                pause(&mut wait).await;
+                self.wait_for_output(&record, &error, &mut wait).await;
                 sent = self.send(&record).await;
             }
         }

@@ -47,6 +47,8 @@ pub(super) struct Partition {
     pub(super) paused: bool,
     /// An operator moves it: nothing that waits is handled, and nothing of the old position is committed.
     pub(super) moving: bool,
+    /// The transaction failed that it was handled for: nothing of it is committed any more. It begins again, or goes.
+    pub(super) abandoned: bool,
     full_since: Option<Instant>,
     committed: Option<Committed>,
     generations: Vec<(Generation, u64)>,
@@ -94,6 +96,7 @@ impl Partition {
             held: false,
             paused: false,
             moving: false,
+            abandoned: false,
             full_since: None,
             committed: None,
             generations: Vec::new(),
@@ -126,6 +129,26 @@ impl Partition {
         sought.committed = Some(Committed { offset, metadata: String::new() });
         sought.seeking = true;
         sought
+    }
+
+    /// The same partition while it goes back to what is committed. Its records are from the old position until the driver
+    /// says otherwise.
+    pub(super) fn rewinding(self) -> Self {
+        let offset = self.committed.as_ref().map_or(0, |committed| committed.offset);
+        let mut rewinding = self.moved(offset);
+        rewinding.seeking = true;
+        rewinding.abandoned = true;
+        rewinding
+    }
+
+    /// The same partition from what is committed on.
+    pub(super) fn rewound(self, assigned: Assigned) -> Self {
+        let (mut rewound, _unread) = Self::assigned(assigned); // said when it was assigned
+        rewound.generations = self.generations;
+        // The driver's pauses outlast a rewinding.
+        rewound.held = self.held;
+        rewound.paused = self.paused;
+        rewound
     }
 
     /// Begins at an offset below the committed one, because the log does not reach that far any more.
@@ -162,6 +185,9 @@ impl Partition {
 
     /// What there is to commit; `None`: nothing new. New may be the map of what is finished above the offset alone.
     pub(super) fn commit(&mut self) -> Option<OffsetCommit> {
+        if self.abandoned {
+            return None;
+        }
         let offset = self.offsets.committable();
         let metadata = self.offsets.metadata();
         let is_new = match &self.committed {

@@ -59,6 +59,7 @@ pub(crate) fn config() -> Arc<Config> {
             on_reject: config::OnReject::DeadLetter,
             dead_letter_topic: None,
             isolation: config::Isolation::None,
+            delivery: config::Delivery::AtLeastOnce,
             instance_id: None,
         }],
     })

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::{Idle, Pause, PausedPart, Payload, PluginGeneration, View, pause};
 use crate::{
     broker::{GroupInfo, GroupMember, GroupState, TopicInfo},
-    config::{self, Ordering},
+    config::{self, Delivery, Ordering},
     dispatch::{self, GroupStatus, MemberStatus, PartitionStatus, Pauses},
     record,
 };
@@ -221,7 +221,7 @@ pub fn group(info: &GroupInfo, topics: &[TopicInfo], view: &View, process: &str)
         state: info.state.to_string(),
         topics: facts.topics.iter().map(|(topic, _)| topic.clone()).collect(),
         ordering: facts.ordering.map(|ordering| ordering_name(ordering).to_owned()),
-        delivery: config.map(|_| "at-least-once".to_owned()),
+        delivery: config.map(|group| delivery_name(group.delivery).to_owned()),
         handler: config.map(|group| view.plugin_generation(&group.handler.plugin)),
         partitions: partitions(info, topics, &facts, (status, view.taken), &members),
         members,
@@ -515,6 +515,13 @@ fn add_status(row: &mut GroupPartition, status: &PartitionStatus, taken: SystemT
 
 fn shown(partition: &record::TopicPartition) -> TopicPartition {
     TopicPartition { topic: partition.topic.to_string(), partition: partition.partition }
+}
+
+fn delivery_name(delivery: Delivery) -> &'static str {
+    match delivery {
+        Delivery::AtLeastOnce => "at-least-once",
+        Delivery::ExactlyOnce => "exactly-once",
+    }
 }
 
 fn ordering_name(ordering: Ordering) -> &'static str {

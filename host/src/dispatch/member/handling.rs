@@ -6,18 +6,23 @@ use tokio::time::Instant;
 
 use super::{COMMIT_INTERVAL, Done, Engine, RUN};
 use crate::{
-    config::OnReject,
+    config::{self, OnReject},
     dispatch::{
+        batch::Origin,
         lanes::{Lane, Run, Slot},
         output::DeadLetter,
         retry::{self, Verdict},
     },
-    handler::{Delivery, RunReport},
+    handler::{Delivery, Outcome, RunReport},
+    record::{NewRecord, Place},
 };
 
 impl Engine {
     /// Hands waiting records to the handler, up to the bound of records in flight.
     pub(super) fn start_runs(&mut self) {
+        if self.transacting.is_full() {
+            return;
+        }
         let most = self.shared.group.max_in_flight;
         while self.in_flight < most && self.lanes.ready() > 0 {
             let limit = ((most - self.in_flight) / self.lanes.ready()).clamp(1, RUN);
@@ -28,6 +33,7 @@ impl Engine {
 
     fn start(&mut self, run: Run) {
         let Some(run) = self.unless_parked(run) else { return };
+        let (run, refused) = self.unless_refused(run);
         let partition =
             self.partitions.get_mut(&run.lane.slot).expect("lanes go with their partition");
         partition.in_flight += run.deliveries.len();
@@ -37,8 +43,16 @@ impl Engine {
         let (slot, count) = (run.lane.slot, run.deliveries.len());
         self.work.push(Box::pin(async move {
             let handle = async {
+                if let Some(reason) = refused {
+                    let generation = shared.handler.generation();
+                    let outcomes = vec![Outcome::Reject { reason }];
+                    return RunReport { generation, deliveries: run.deliveries, outcomes };
+                }
                 let report = shared.handler.handle(run.deliveries).await;
-                shared.output.write(report).await
+                match shared.group.delivery {
+                    config::Delivery::AtLeastOnce => shared.output.write(report).await,
+                    config::Delivery::ExactlyOnce => shared.output.choose(report).await,
+                }
             };
             tokio::select! {
                 report = handle => Done::Handled { lane: run.lane, report },
@@ -50,7 +64,8 @@ impl Engine {
     pub(super) async fn handled(&mut self, lane: Lane, report: RunReport) {
         let RunReport { generation, mut deliveries, outcomes } = report;
         self.land(lane.slot, deliveries.len());
-        let Some(partition) = self.partitions.get_mut(&lane.slot) else { return };
+        let open = self.partitions.get_mut(&lane.slot).filter(|partition| !partition.abandoned);
+        let Some(partition) = open else { return };
         if let Some(first) = deliveries.first() {
             partition.handled_by(&generation, first.record.offset);
         }
@@ -66,6 +81,10 @@ impl Engine {
                 None => {
                     partition.offsets.finish(delivery.record.offset);
                     self.shared.counters.handled.add(1);
+                    if let Outcome::Handled(records) = outcome {
+                        let source = delivery.record.place();
+                        self.transacting.add(&Origin { source, is_letter: false }, records);
+                    }
                 }
                 Some(verdict) => failed = Some((delivery, verdict)),
             }
@@ -93,6 +112,32 @@ impl Engine {
         }
     }
 
+    /// Lets a run begin with a record that could not be committed with what was emitted for it, or end before one; says
+    /// what is wrong with the first.
+    fn unless_refused(&mut self, mut run: Run) -> (Run, Option<String>) {
+        let refusals = &self.transacting.refusals;
+        if refusals.is_empty() {
+            return (run, None);
+        }
+        let refused = |delivery: &Delivery| refusals.get(&delivery.record.place());
+        let Some(index) = run.deliveries.iter().position(|it| refused(it).is_some()) else {
+            return (run, None);
+        };
+        let reason = refused(&run.deliveries[index]).filter(|_| index == 0);
+        let reason = reason.map(|refused| refused.reason.clone());
+        let rest = run.deliveries.split_off(index.max(1));
+        self.lanes.put_back(&run.lane, rest);
+        (run, reason)
+    }
+
+    /// Has a dead letter written with the next transaction.
+    pub(super) fn add_dead_letter(&mut self, lane: &Lane, offset: u64, letter: NewRecord) {
+        let open = self.partitions.get(&lane.slot).filter(|partition| !partition.abandoned);
+        let Some(partition) = open else { return };
+        let source = Place { partition: partition.name.clone(), offset };
+        self.transacting.add(&Origin { source, is_letter: true }, vec![letter]);
+    }
+
     pub(super) fn finish(&mut self, lane: &Lane, offset: u64) {
         if let Some(partition) = self.partitions.get_mut(&lane.slot) {
             partition.offsets.finish(offset);
@@ -118,7 +163,11 @@ impl Engine {
         let group = &self.shared.group.id;
         let record = letter.record.place();
         let (attempts, offset) = (letter.attempts, letter.record.offset);
-        match self.shared.group.on_reject {
+        let on_reject = match self.transacting.refusals.get(&record) {
+            Some(refused) if refused.is_letter => OnReject::Stop,
+            _ => self.shared.group.on_reject,
+        };
+        match on_reject {
             OnReject::DeadLetter => {
                 tracing::warn!(%group, %record, attempts, reason = letter.reason, "A record was given up on and goes to the dead letters.");
                 self.write_dead_letter(lane, letter);
@@ -130,6 +179,7 @@ impl Engine {
             OnReject::Drop => {
                 tracing::warn!(%group, %record, attempts, reason = letter.reason, "A record was given up on and dropped.");
                 self.shared.counters.dropped.add(1);
+                self.transacting.add(&Origin { source: record, is_letter: false }, Vec::new());
                 self.finish(&lane, offset);
                 self.lanes.give_back(&lane);
             }
@@ -154,9 +204,20 @@ impl Engine {
         let cancel = partition.cancel.clone();
         let shared = self.shared.clone();
         self.work.push(Box::pin(async move {
+            let write = async {
+                match shared.group.delivery {
+                    config::Delivery::ExactlyOnce => {
+                        Some(shared.output.dead_letter_record(&letter).await)
+                    }
+                    config::Delivery::AtLeastOnce => {
+                        shared.output.dead_letter(&letter).await;
+                        None
+                    }
+                }
+            };
             tokio::select! {
-                () = shared.output.dead_letter(&letter) => {
-                    Done::DeadLettered { lane, offset: letter.record.offset }
+                waits = write => {
+                    Done::DeadLettered { lane, offset: letter.record.offset, waits }
                 }
                 () = cancel.cancelled() => Done::Cancelled { slot: lane.slot, count: 1 },
             }

@@ -53,7 +53,16 @@ impl Engine {
                 index += 1;
                 continue;
             }
-            let Release { slots, .. } = self.releases.swap_remove(index);
+            let (slots, deadline) = (release.slots.clone(), release.deadline);
+            if !self.is_settled(&slots) {
+                // What is under way is waited for: it ends, and whether it was committed is the next owner's to know.
+                if self.committing || now < deadline {
+                    index += 1;
+                    continue;
+                }
+                self.abandon(&slots);
+            }
+            self.releases.swap_remove(index);
             self.release(slots);
         }
         if self.wish.leave.is_some() && !self.left && self.partitions.is_empty() {
@@ -90,6 +99,7 @@ impl Engine {
         self.deferred.retain(|_, lane| lane.slot != slot);
         if let Some(partition) = self.partitions.remove(&slot) {
             partition.cancel.cancel();
+            self.transacting.forget(&partition.name);
             if self.slots.get(&partition.name) == Some(&slot) {
                 self.slots.remove(&partition.name);
             }
@@ -99,7 +109,10 @@ impl Engine {
 
     /// Commits what is finished, when it is time and no other commit is under way.
     pub(super) fn commit(&mut self) {
-        if self.committing || self.commit_due.is_none_or(|due| Instant::now() < due) {
+        if self.is_exactly_once()
+            || self.committing
+            || self.commit_due.is_none_or(|due| Instant::now() < due)
+        {
             return;
         }
         self.commit_due = None;

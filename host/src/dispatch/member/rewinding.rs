@@ -1,16 +1,53 @@
 //! Going back to what is committed, after a transaction that failed.
 
 use super::Engine;
-use crate::{broker::Assigned, dispatch::partition::Partition};
+use crate::broker::Assigned;
 
 impl Engine {
-    /// Begins a partition anew: whatever was handled of it since its last commit did not happen.
+    /// Takes back all that was handled and is not committed: it did not happen. What stays begins again from what is
+    /// committed; what is being given up goes as it is, and its next owner handles it.
+    pub(super) async fn rewind(&mut self) {
+        self.transacting.drop_batch();
+        let (mut names, mut resume) = (Vec::new(), Vec::new());
+        let slots: Vec<_> = self.partitions.keys().copied().collect();
+        for slot in slots {
+            self.lanes.forget(slot);
+            self.deferred.retain(|_, lane| lane.slot != slot);
+            let Some(partition) = self.partitions.get_mut(&slot) else { continue };
+            partition.cancel.cancel();
+            if partition.leaving {
+                partition.abandoned = true;
+                continue;
+            }
+            let Some(old) = self.partitions.remove(&slot) else { continue };
+            let stood_still = old.stopped.is_some();
+            let new = old.rewinding();
+            names.push(new.name.clone());
+            if stood_still && new.flows() {
+                resume.push(new.name.clone());
+            }
+            self.insert(new);
+        }
+        if !resume.is_empty() {
+            self.commands.resume(resume).await;
+        }
+        if !names.is_empty() {
+            self.commands.rewind(names).await;
+        }
+    }
+
+    /// Begins a partition anew.
     pub(super) fn rewound(&mut self, assigned: Assigned) {
         let Some(slot) = self.slots.get(&assigned.partition).copied() else { return };
-        let is_held = self.partitions.get(&slot).is_some_and(|partition| partition.held);
-        self.forget(slot);
-        let (mut partition, _unread) = Partition::assigned(assigned);
-        partition.held = is_held; // the driver's pauses outlast a rewinding
-        self.insert(partition);
+        // One that is being given up is not read any more.
+        let Some(old) = self.partitions.remove(&slot) else { return };
+        if old.leaving {
+            self.partitions.insert(slot, old);
+            return;
+        }
+        self.lanes.forget(slot);
+        self.deferred.retain(|_, lane| lane.slot != slot);
+        old.cancel.cancel();
+        self.insert(old.rewound(assigned));
     }
 }

@@ -43,6 +43,10 @@ pub(super) struct Seek {
 }
 
 impl Seek {
+    pub(super) fn slots(&self) -> impl Iterator<Item = Slot> {
+        self.targets.iter().map(|(slot, ..)| *slot)
+    }
+
     fn answer(self, result: Result<(), String>) {
         let names = self.targets.into_iter().map(|(_, name, _)| name).collect();
         self.done.send(result.map(|()| names)).ok(); // nobody waits any more
@@ -94,6 +98,7 @@ impl Engine {
                 continue;
             }
             partition.stopped = None;
+            self.transacting.refusals.forget(&partition.name); // what was refused may pass now
             partition.seeking = true;
             partition.held = false;
             self.commands.seek(partition.name.clone(), partition.offsets.committable()).await;
@@ -140,8 +145,9 @@ impl Engine {
                 self.partitions.get(slot).is_none_or(|partition| partition.leaving)
             });
             if let Some((_, name, _)) = gone {
-                let reason =
-                    format!("{name} was given to another member meanwhile; nothing was moved");
+                let reason = format!(
+                    "{name} was given to another member, or had to begin again, meanwhile; nothing was moved"
+                );
                 let seek = self.seeks.swap_remove(index);
                 self.stay(&seek).await;
                 seek.answer(Err(reason));
@@ -149,14 +155,15 @@ impl Engine {
             }
             let partitions = seek.targets.iter().map(|(slot, ..)| &self.partitions[slot]);
             let busy: Vec<_> = partitions.filter(|partition| partition.in_flight > 0).collect();
+            let (is_quiet, slots) = (busy.is_empty(), seek.slots().collect::<Vec<_>>());
+            if Instant::now() >= seek.deadline {
+                busy.into_iter().for_each(|partition| self.cut_off(partition));
+            }
             // A commit under way may be made once more, without its map: that must not come after the seek's.
-            if busy.is_empty() && !self.committing {
+            if is_quiet && !self.committing && self.is_settled(&slots) {
                 let seek = self.seeks.swap_remove(index);
                 self.commit_seek(seek);
                 continue;
-            }
-            if Instant::now() >= seek.deadline {
-                busy.into_iter().for_each(|partition| self.cut_off(partition));
             }
             index += 1;
         }

@@ -39,13 +39,18 @@ fn parked_partition(source: u32, partitions: u32) -> u32 {
 impl Output {
     /// Writes a dead letter and waits until it is durable, however long that takes.
     pub(in crate::dispatch) async fn dead_letter(&self, letter: &DeadLetter) {
+        let written = self.dead_letter_record(letter).await;
+        self.write_all(&[written]).await;
+    }
+
+    /// A dead letter as it is to be written, to a topic that is there; waits until it is, however long that takes.
+    pub(in crate::dispatch) async fn dead_letter_record(&self, letter: &DeadLetter) -> NewRecord {
         let DeadLetter { record, .. } = letter;
         let topic = self.group.dead_letter_topic_of(&record.topic);
         let sources = std::slice::from_ref(&record.topic);
         let partitions = self.ensured(&topic, sources, false).await;
         let same = Some(record.partition).filter(|partition| *partition < partitions);
-        let written = NewRecord { timestamp: None, ..self.record_of(letter, &topic, same) };
-        self.write_all(&[written]).await;
+        NewRecord { timestamp: None, ..self.record_of(letter, &topic, same) }
     }
 
     /// Parks records and waits until all of them are durable, however long that takes. Gives each one's offset in the

@@ -1,0 +1,215 @@
+//! What waits for the next transaction: records, each with the source record that it came of, and which source records
+//! cannot be committed with what was emitted for them.
+//!
+//! Owns no offsets: whoever closes a batch takes the offsets of that moment with it, so that a source record's output is
+//! in the transaction that carries its offset, or in one before. Plain data.
+//!
+//! Invariant: the records of one source record are in one batch, together and in the order they were given.
+
+use std::collections::HashMap;
+
+use crate::{
+    broker::Refusal,
+    record::{NewRecord, Place, TopicPartition},
+};
+
+/// What a batch holds before it is full; the record that fills it may be the largest that there is.
+const RECORDS: usize = 10_000;
+const BYTES: usize = 8 << 20;
+
+/// Where a record of a batch comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Origin {
+    /// The source record.
+    pub(super) source: Place,
+    /// Whether it is that record's dead letter, and not what its handler emitted.
+    pub(super) is_letter: bool,
+}
+
+/// The records of one transaction.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    /// In the order in which they are to be written.
+    records: Vec<(Origin, NewRecord)>,
+    bytes: usize,
+}
+
+impl Batch {
+    /// Adds what came of one source record.
+    pub(super) fn push(&mut self, origin: &Origin, records: Vec<NewRecord>) {
+        self.bytes += records.iter().map(NewRecord::size).sum::<usize>();
+        self.records.extend(records.into_iter().map(|record| (origin.clone(), record)));
+    }
+
+    /// Whether nothing more should be added.
+    pub(super) fn is_full(&self) -> bool {
+        self.records.len() >= RECORDS || self.bytes >= BYTES
+    }
+
+    /// Whether it has records that came of a partition.
+    pub(super) fn holds(&self, partition: &TopicPartition) -> bool {
+        self.records.iter().any(|(origin, _)| origin.source.partition == *partition)
+    }
+
+    /// Takes out what came of a partition: its offsets are another's to commit.
+    pub(super) fn forget(&mut self, partition: &TopicPartition) {
+        self.records.retain(|(origin, _)| origin.source.partition != *partition);
+        self.bytes = self.records.iter().map(|(_, record)| record.size()).sum();
+    }
+
+    /// The records, and the origin of each.
+    pub(super) fn into_parts(self) -> (Vec<Origin>, Vec<NewRecord>) {
+        self.records.into_iter().unzip()
+    }
+}
+
+/// Why a source record cannot be committed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Refused {
+    pub(super) reason: String,
+    /// Whether its dead letter was refused, too, so that nothing of it can be written.
+    pub(super) is_letter: bool,
+}
+
+/// The source records of which a transaction was refused. Each stays until a transaction is committed in which it is done
+/// with otherwise, so there are no more of them than records may be handled and not be committed.
+#[derive(Debug, Default)]
+pub(super) struct Refusals(HashMap<Place, Refused>);
+
+impl Refusals {
+    /// Notes what was refused of a batch whose records had these origins.
+    pub(super) fn note(&mut self, origins: &[Origin], refused: &[Refusal]) {
+        for Refusal { record, error } in refused {
+            let Some(Origin { source, is_letter }) = origins.get(*record) else { continue };
+            let what = if *is_letter { "dead letter" } else { "output" };
+            let reason = format!("its {what} was refused: {error}");
+            let refused = Refused { reason, is_letter: *is_letter };
+            match self.0.get_mut(source) {
+                Some(known) if known.is_letter || !is_letter => {}
+                Some(known) => *known = refused,
+                None => drop(self.0.insert(source.clone(), refused)),
+            }
+        }
+    }
+
+    /// Why a source record cannot be committed; `None`: nothing is known against it.
+    pub(super) fn get(&self, source: &Place) -> Option<&Refused> {
+        self.0.get(source)
+    }
+
+    /// Whether nothing is known against any.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Forgets those that are done with.
+    pub(super) fn settle(&mut self, sources: &[Place]) {
+        sources.iter().for_each(|source| drop(self.0.remove(source)));
+    }
+
+    /// Forgets those of a partition.
+    pub(super) fn forget(&mut self, partition: &TopicPartition) {
+        self.retain(|other| other != partition);
+    }
+
+    /// Forgets those of all partitions but these.
+    pub(super) fn retain(&mut self, stays: impl Fn(&TopicPartition) -> bool) {
+        self.0.retain(|source, _| stays(&source.partition));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::ProduceError;
+
+    fn origin(partition: u32, offset: u64) -> Origin {
+        let source = Place { partition: TopicPartition::new("t", partition), offset };
+        Origin { source, is_letter: false }
+    }
+
+    fn record(value: &'static str) -> NewRecord {
+        NewRecord::new("out", value)
+    }
+
+    fn refusal(record: usize, reason: &str) -> Refusal {
+        Refusal { record, error: ProduceError::Refused { reason: reason.into() } }
+    }
+
+    fn values(batch: Batch) -> Vec<NewRecord> {
+        batch.into_parts().1
+    }
+
+    #[test]
+    fn records_come_out_in_order_each_with_its_origin() {
+        let mut batch = Batch::default();
+        batch.push(&origin(0, 7), vec![record("a"), record("b")]);
+        batch.push(&origin(1, 3), Vec::new());
+        batch.push(&origin(0, 8), vec![record("c")]);
+        let (origins, records) = batch.into_parts();
+        assert_eq!(origins, [origin(0, 7), origin(0, 7), origin(0, 8)]);
+        assert_eq!(records, [record("a"), record("b"), record("c")]);
+    }
+
+    #[test]
+    fn a_batch_is_full_by_records_or_by_bytes_and_has_room_again_without_a_partition() {
+        let mut many = Batch::default();
+        many.push(&origin(0, 0), vec![record(""); RECORDS - 1]);
+        assert!(!many.is_full());
+        many.push(&origin(1, 0), vec![record("")]);
+        assert!(many.is_full());
+        many.forget(&origin(1, 0).source.partition);
+        assert!(!many.is_full());
+
+        let mut large = Batch::default();
+        large.push(&origin(0, 0), vec![NewRecord::new("out", vec![0; BYTES])]);
+        assert!(large.is_full());
+        large.forget(&origin(0, 0).source.partition);
+        assert!(!large.is_full());
+    }
+
+    #[test]
+    fn a_partition_that_is_forgotten_takes_its_records_along_and_no_others() {
+        let mut batch = Batch::default();
+        batch.push(&origin(0, 0), vec![record("a")]);
+        batch.push(&origin(1, 0), vec![record("b")]);
+        batch.push(&origin(0, 1), vec![record("c")]);
+        let partition = origin(0, 0).source.partition;
+        assert!(batch.holds(&partition));
+        batch.forget(&partition);
+        assert!(!batch.holds(&partition));
+        assert_eq!(values(batch), [record("b")]);
+    }
+
+    #[test]
+    fn a_refusal_is_known_of_its_source_record_until_that_is_settled() {
+        let mut refusals = Refusals::default();
+        refusals.note(&[origin(0, 4), origin(0, 5)], &[refusal(1, "no"), refusal(9, "of nobody")]);
+        assert_eq!(refusals.get(&origin(0, 4).source), None);
+        let refused = refusals.get(&origin(0, 5).source).unwrap();
+        assert!(refused.reason.contains("output was refused") && refused.reason.contains("no"));
+        assert!(!refused.is_letter);
+        refusals.settle(&[origin(0, 5).source]);
+        assert!(refusals.is_empty());
+    }
+
+    #[test]
+    fn a_dead_letter_that_is_refused_outweighs_the_output_that_was() {
+        let letter = Origin { is_letter: true, ..origin(0, 5) };
+        let mut refusals = Refusals::default();
+        refusals.note(&[origin(0, 5)], &[refusal(0, "first")]);
+        refusals.note(&[letter], &[refusal(0, "second")]);
+        refusals.note(&[origin(0, 5)], &[refusal(0, "third")]);
+        let refused = refusals.get(&origin(0, 5).source).unwrap();
+        assert!(refused.is_letter && refused.reason.contains("second"), "{refused:?}");
+    }
+
+    #[test]
+    fn refusals_of_a_partition_are_forgotten_with_it() {
+        let mut refusals = Refusals::default();
+        refusals.note(&[origin(0, 1), origin(1, 1)], &[refusal(0, "no"), refusal(1, "no")]);
+        refusals.forget(&origin(0, 1).source.partition);
+        assert!(refusals.get(&origin(0, 1).source).is_none());
+        assert!(refusals.get(&origin(1, 1).source).is_some());
+    }
+}
