@@ -29,8 +29,9 @@ impl History {
     }
 
     /// Fails unless every acknowledged record is where its answer said, was handled, and was handled for the first
-    /// time in the order of its partition.
-    pub(crate) fn check(&self, gateway: &Gateway, source: &str, output: &str) {
+    /// time in the order of its partition; where it has to be `once`, unless what committed transactions wrote is that and
+    /// nothing else.
+    pub(crate) fn check(&self, gateway: &Gateway, source: &str, output: &str, once: bool) {
         let (source, output) = (read(gateway, source), read(gateway, output));
         for Acknowledged { partition, offset, id } in &self.0 {
             let kept = source[*partition as usize].get(offset);
@@ -50,6 +51,11 @@ impl History {
                     "{id} at {partition}@{offset} was handled before its predecessor"
                 );
                 last = place;
+            }
+            if once {
+                let written: Vec<_> = emitted.values().map(|value| value.to_lowercase()).collect();
+                let kept: Vec<_> = log.values().cloned().collect();
+                assert_eq!(written, kept, "the output of partition {partition}");
             }
         }
     }

@@ -1,5 +1,5 @@
 //! A gateway that is killed with SIGKILL at random moments under load, again and again, loses nothing it
-//! acknowledged and handles nothing out of order.
+//! acknowledged and handles nothing out of order; under exactly-once, nothing is written twice either.
 //!
 //! Every round kills the process while clients send. After the last one it is left to finish; then what the clients
 //! were told is held against what the source topic keeps and what the handler emitted.
@@ -31,15 +31,39 @@ const CLIENTS: usize = 6;
 
 #[test]
 fn a_gateway_killed_fifty_times_on_the_embedded_broker_loses_nothing_and_keeps_the_order() {
-    survive("kind = \"embedded\"\npath = \"data\"", &Names::new("source"), 50);
+    survive(EMBEDDED, &Names::new("source"), Delivery::AtLeastOnce, 50);
+}
+
+#[test]
+fn a_gateway_killed_twenty_times_on_the_embedded_broker_writes_every_output_once_and_in_order() {
+    survive(EMBEDDED, &Names::new("source"), Delivery::ExactlyOnce, 20);
 }
 
 #[test]
 fn a_gateway_killed_ten_times_on_kafka_loses_nothing_and_keeps_the_order() {
     let Some(kafka) = kafka::shared(Kind::Kraft) else { return };
-    // A static member takes its place again at once; without that the group waits for the session to expire.
-    let broker = format!("kind = \"kafka\"\nbootstrap-servers = \"{kafka}\"");
-    survive(&broker, &Names::new(&format!("crash-{}", std::process::id())), 10);
+    let names = Names::new(&format!("crash-{}", std::process::id()));
+    survive(&on(kafka), &names, Delivery::AtLeastOnce, 10);
+}
+
+#[test]
+fn a_gateway_killed_five_times_on_kafka_writes_every_output_once_and_in_order() {
+    let Some(kafka) = kafka::shared(Kind::Kraft) else { return };
+    let names = Names::new(&format!("crash-once-{}", std::process::id()));
+    survive(&on(kafka), &names, Delivery::ExactlyOnce, 5);
+}
+
+const EMBEDDED: &str = "kind = \"embedded\"\npath = \"data\"";
+
+fn on(kafka: &str) -> String {
+    format!("kind = \"kafka\"\nbootstrap-servers = \"{kafka}\"")
+}
+
+/// What the group promises.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Delivery {
+    AtLeastOnce,
+    ExactlyOnce,
 }
 
 /// What a run calls its topics.
@@ -54,8 +78,8 @@ impl Names {
     }
 }
 
-fn survive(broker: &str, names: &Names, kills: usize) {
-    let directory = working_directory(&configuration(broker, names));
+fn survive(broker: &str, names: &Names, delivery: Delivery, kills: usize) {
+    let directory = working_directory(&configuration(broker, names, delivery));
     plugins::install("uppercase", &directory.path().join("plugins"), "uppercase");
     let mut history = History::default();
     let mut random = fastrand::Rng::with_seed(kills as u64);
@@ -77,11 +101,16 @@ fn survive(broker: &str, names: &Names, kills: usize) {
             partitions.len() == 3 && partitions.iter().all(|partition| partition["lag"] == 0);
         done.then_some(()).ok_or_else(|| format!("{group:#}\n{}", gateway.tail()))
     });
-    history.check(&gateway, &names.source, &names.output);
+    history.check(&gateway, &names.source, &names.output, delivery == Delivery::ExactlyOnce);
 }
 
-fn configuration(broker: &str, names: &Names) -> String {
+fn configuration(broker: &str, names: &Names, delivery: Delivery) -> String {
     let Names { source, output } = names;
+    let delivery = match delivery {
+        Delivery::AtLeastOnce => "at-least-once",
+        Delivery::ExactlyOnce => "exactly-once",
+    };
+    // A static member takes its place again at once; without that the group waits for the session to expire.
     format!(
         r#"
 [broker]
@@ -100,6 +129,7 @@ topics = ["{source}"]
 consumers = 2
 instance-id = "crash"
 handler = {{ plugin = "uppercase" }}
+delivery = "{delivery}"
 output-topic = "{output}"
 "#
     )
