@@ -29,7 +29,8 @@
 //! 5. A plugin that traps, loops or eats memory harms no other plugin, group or request.
 //! 6. A failed swap changes nothing.
 //! 7. Every queue is bounded; a full one pushes back.
-//! 8. Killed at any moment and started again, nothing acknowledged is lost.
+//! 8. Killed at any moment and started again, nothing acknowledged is lost, and under `exactly-once` nothing is emitted
+//!    twice to a reader of what is committed.
 
 pub mod admin;
 pub mod app;
