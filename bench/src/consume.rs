@@ -19,6 +19,8 @@ pub(crate) struct Work<'a> {
     pub(crate) keys: u64,
     /// The group's `ordering`.
     pub(crate) ordering: &'a str,
+    /// The group's `delivery`.
+    pub(crate) delivery: &'a str,
     /// Whether each record is emitted again, in upper case.
     pub(crate) transform: bool,
 }
@@ -80,7 +82,10 @@ fn by_keyway(kafka: &str, topic: &str, work: Work<'_>, native: bool) -> Result<f
         topic,
         records: work.records,
         plugin,
-        group: &format!("ordering = \"{}\"\nmax-in-flight = 16384\n{output}", work.ordering),
+        group: &format!(
+            "ordering = \"{}\"\ndelivery = \"{}\"\nmax-in-flight = 16384\n{output}",
+            work.ordering, work.delivery
+        ),
         native: native.then_some(code),
     })?;
     eprintln!("  {}: {handled}", if native { "native code" } else { "Keyway" });

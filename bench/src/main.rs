@@ -66,6 +66,9 @@ enum Work {
         /// The group's ordering: partition, key or none
         #[arg(long, default_value = "partition")]
         ordering: String,
+        /// The group's delivery: at-least-once or exactly-once
+        #[arg(long, default_value = "at-least-once")]
+        delivery: String,
         /// Emit each record again, in upper case
         #[arg(long)]
         transform: bool,
@@ -122,9 +125,15 @@ fn run(Arguments { kafka, rounds, work }: Arguments) -> Result<()> {
         Work::ProduceEmbedded { connections, seconds } => {
             produce::on_embedded(connections, rounds, Duration::from_secs(seconds))
         }
-        Work::Consume { records, keys, ordering, transform } => {
+        Work::Consume { records, keys, ordering, delivery, transform } => {
             let kafka = kafka::at(kafka)?;
-            let work = consume::Work { records, keys, ordering: &ordering, transform };
+            let work = consume::Work {
+                records,
+                keys,
+                ordering: &ordering,
+                delivery: &delivery,
+                transform,
+            };
             consume::on_kafka(kafka.address(), work, rounds)
         }
         Work::Waiting { records, in_flight } => {
