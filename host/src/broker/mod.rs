@@ -61,6 +61,15 @@ pub trait Broker: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<Record>, BrokerError>;
 
+    /// The offset behind all that was written to a partition, in transactions that are still open too. The end that
+    /// [`Self::topic`] tells is before the first of these, where there can be any.
+    async fn written(&self, at: &TopicPartition) -> Result<u64, BrokerError> {
+        let topic = self.topic(&at.topic).await?;
+        let partition = topic.partitions.get(at.partition as usize);
+        let unknown = || BrokerError::UnknownPartition(at.clone());
+        partition.map(|offsets| offsets.end).ok_or_else(unknown)
+    }
+
     /// Joins a group as one more member. Returns at once; what happens next comes as the member's events.
     fn join(&self, spec: MemberSpec) -> Result<Member, BrokerError>;
 

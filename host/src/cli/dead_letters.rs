@@ -41,9 +41,12 @@ records in order, and new records of the lane wait behind them; a record that is
 parked from there.
 
 What is done is noted behind each letter in its own topic. So a redrive that was cut off goes on where it ended when it \
-is started again, and one that is repeated does nothing. A first Ctrl-C ends it between two letters. Where the gateway \
-(or without one, this command) is killed just after it wrote a record and before it noted that, the next redrive writes \
-that one record again.
+is started again, and one that is repeated does nothing. A dead letter's record and that note are written in one \
+transaction, so a letter is written back once, also where the gateway (or without one, this command) is killed. The \
+transactional id is keyway/redrive.TOPIC, with the topic of the letters: Kafka must allow Write and Describe on it, and \
+when a second redrive of that topic begins, the first one ends. A first Ctrl-C ends it between two transactions, which \
+hold up to 100 letters each. A parked record is noted when what its handler emitted is written: a gateway that is killed \
+before that makes the handler see that record, and those that it was given with, once more.
 
 Exit codes: 0 done, 1 when it ended early or a letter could not be written back, 64 wrong usage or configuration.";
 

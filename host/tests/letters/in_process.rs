@@ -103,7 +103,7 @@ impl Shop {
     }
 
     async fn redrive(&self, order: Order) -> Vec<RedriveLine> {
-        let (lines, mut told) = mpsc::channel(100);
+        let (lines, mut told) = mpsc::channel(1000);
         redrive(self.broker.clone(), self.config.clone(), order, lines).await;
         let mut all = Vec::new();
         while let Some(line) = told.recv().await {
@@ -200,15 +200,61 @@ async fn a_redrive_writes_records_back_as_they_were_and_a_second_one_nothing() {
 }
 
 #[tokio::test]
-async fn a_redrive_that_nobody_listens_to_ends_and_the_next_goes_on() {
+async fn a_redrive_that_nobody_listens_to_any_more_ends_and_the_next_goes_on() {
     let shop = shop(Ordering::Key).await;
     shop.dead_letters().await;
-    let (lines, told) = mpsc::channel(100);
-    drop(told);
-    redrive(shop.broker.clone(), shop.config.clone(), Order::default(), lines).await;
-    assert_eq!(shop.listed(Filter::default()).await, [5, 9, 10]);
-    assert_eq!(shop.redrive(Order::default()).await.last(), Some(&end(3)));
+    let (lines, mut told) = mpsc::channel(1);
+    let hangs_up = async move { told.recv().await };
+    tokio::join!(
+        redrive(shop.broker.clone(), shop.config.clone(), Order::default(), lines),
+        hangs_up
+    );
+    assert_eq!(shop.listed(Filter::default()).await, [9, 10], "one transaction was written");
+    assert_eq!(shop.redrive(Order::default()).await.last(), Some(&end(2)));
     assert_eq!((shop.records("t", 0).await.len(), shop.records("t", 1).await.len()), (2, 2));
+}
+
+#[tokio::test]
+async fn a_redrive_ends_when_another_begins_and_neither_writes_what_the_other_did() {
+    let shop = shop(Ordering::Key).await;
+    shop.dead_letters().await;
+    let (lines, mut told) = mpsc::channel(1);
+    let first = redrive(shop.broker.clone(), shop.config.clone(), Order::default(), lines);
+    let second = async {
+        let mut all = vec![told.recv().await.unwrap()];
+        // The first has more to tell than it can, and has partition 1 before it.
+        let only = Filter { reason: Some("user".into()), ..Filter::default() };
+        let order = Order { filter: only, dry_run: false };
+        assert_eq!(shop.redrive(order).await.last(), Some(&end(1)));
+        while let Some(line) = told.recv().await {
+            all.push(line);
+        }
+        all
+    };
+    let ((), told) = tokio::join!(first, second);
+    let Some(RedriveLine::End { records: 2, error: Some(error), .. }) = told.last() else {
+        panic!("{told:?}")
+    };
+    assert!(error.contains("another redrive of \"t.dead-letters\" has begun"), "{error}");
+    assert_eq!(shop.listed(Filter::default()).await, [10]);
+    assert_eq!((shop.records("t", 0).await.len(), shop.records("t", 1).await.len()), (2, 1));
+}
+
+#[tokio::test]
+async fn many_letters_are_written_back_in_their_order() {
+    let shop = shop(Ordering::Key).await;
+    for offset in 0..250 {
+        shop.letter("t.dead-letters", 0, offset, "a", "r").await;
+    }
+    let lines = shop.redrive(Order::default()).await;
+    assert_eq!(lines.last(), Some(&end(250)));
+    for (offset, line) in (0..250).zip(&lines) {
+        let (letter, to) = (format!("t.dead-letters/0@{offset}"), format!("t/0@{offset}"));
+        assert_eq!(line, &RedriveLine::Redriven { letter, to });
+    }
+    let values: Vec<_> =
+        shop.records("t", 0).await.into_iter().map(|record| record.value.unwrap()).collect();
+    assert_eq!(values, (0..250).map(|offset| format!("value {offset}")).collect::<Vec<_>>());
 }
 
 #[tokio::test]

@@ -13,7 +13,11 @@ mod kafka;
 #[allow(dead_code, reason = "each test binary uses its part of the support")]
 mod plugins;
 
-use std::process::{Command, Output};
+use std::{
+    collections::BTreeMap,
+    io::{BufRead as _, BufReader},
+    process::{Command, Output, Stdio},
+};
 
 use gateway::{Gateway, wait_until, working_directory};
 use kafka::Kind;
@@ -89,13 +93,44 @@ instance-id = "one"
 
     /// `keyway dead-letters ...` against a gateway, or against the broker of the configuration.
     fn command(&self, gateway: Option<&Gateway>, arguments: &[&str]) -> Output {
+        self.prepared(gateway, arguments).output().unwrap()
+    }
+
+    fn prepared(&self, gateway: Option<&Gateway>, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_keyway"));
         command.current_dir(self.directory.path()).arg("dead-letters").args(arguments);
         match gateway {
             Some(gateway) => command.args(["--admin", &format!("http://{}", gateway.admin())]),
             None => command.env("KEYWAY__ADMIN__LISTEN", "127.0.0.1:1"), // nobody's
         };
-        command.output().unwrap()
+        command
+    }
+
+    /// Begins to redrive, and kills whoever writes as soon as something is written.
+    fn begin_to_redrive(&self, gateway: Option<Gateway>, key: &str) {
+        let arguments = ["redrive", "--json", "--key", key];
+        let mut command = self.prepared(gateway.as_ref(), &arguments);
+        let mut command = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(command.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert!(line.contains("redriven"), "{line:?}");
+        match gateway {
+            Some(gateway) => gateway.kill(),
+            None => command.kill().unwrap(),
+        }
+        command.wait().unwrap();
+    }
+
+    /// How often each number is in the source topic.
+    fn in_source(&self, gateway: &Gateway) -> BTreeMap<u64, u32> {
+        let path = format!("/api/v1/topics/{}/records?limit=1000&partition=0", self.topic);
+        let (_, page) = gateway.get(&path);
+        let mut times = BTreeMap::new();
+        for record in page["records"].as_array().unwrap() {
+            let value: Value = serde_json::from_str(record["value"].as_str().unwrap()).unwrap();
+            *times.entry(value["n"].as_u64().unwrap()).or_default() += 1;
+        }
+        times
     }
 
     fn redrive(&self, gateway: Option<&Gateway>, arguments: &[&str]) -> String {
@@ -263,6 +298,42 @@ fn dead_letters(shop: &Shop) {
     if shop.is_kafka {
         without_a_gateway(shop, gateway);
     }
+}
+
+#[test]
+fn a_redrive_that_is_killed_and_repeated_writes_nothing_twice_on_the_embedded_broker() {
+    killed_redrives(&Shop::on_embedded("ordering = \"none\""));
+}
+
+#[test]
+fn a_redrive_that_is_killed_and_repeated_writes_nothing_twice_on_kafka() {
+    let Some(shop) = Shop::on_kafka("killed", "ordering = \"none\"") else { return };
+    killed_redrives(&shop);
+}
+
+fn killed_redrives(shop: &Shop) {
+    const LETTERS: u64 = 480;
+    let gateway = shop.start();
+    for number in 0..LETTERS {
+        let key = if number % 2 == 0 { "ada" } else { "bob" };
+        shop.send(&gateway, key, &numbered("reject", number));
+    }
+    shop.wait_for_lag_of_zero(&gateway);
+    let told = shop.redrive(Some(&gateway), &["--dry-run"]);
+    assert!(told.ends_with(&format!("Would be given back: {LETTERS} records.\n")), "{told}");
+    shop.mend(&gateway);
+    shop.begin_to_redrive(Some(gateway), "ada");
+    if shop.is_kafka {
+        shop.begin_to_redrive(None, "bob");
+    } else {
+        shop.begin_to_redrive(Some(shop.start()), "bob");
+    }
+    let gateway = shop.start();
+    shop.redrive(Some(&gateway), &[]);
+    assert_eq!(shop.redrive(Some(&gateway), &[]), "Given back: 0 records.\n");
+    // Once as it was sent, once as it was given back.
+    let twice: BTreeMap<_, _> = (0..LETTERS).map(|number| (number, 2)).collect();
+    assert_eq!(shop.in_source(&gateway), twice);
 }
 
 /// On Kafka nobody has to run for it.

@@ -6,13 +6,14 @@
 mod list;
 mod redrive;
 mod routes;
+mod write_back;
 
 use std::{
     collections::BTreeMap,
     fmt,
     str::FromStr,
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 pub use list::list;
@@ -28,6 +29,10 @@ use crate::{
 
 /// Records of one question to the broker, which gives fewer where they are large.
 const FETCH: usize = 10_000;
+/// How long an open transaction is waited for, above the time after which Kafka aborts one of Keyway's, and how often it is
+/// looked for.
+const PATIENCE: Duration = Duration::from_secs(30);
+const TURN: Duration = Duration::from_millis(50);
 
 /// Which letters are meant; what is not given is any.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -153,6 +158,30 @@ async fn shelves(
 }
 
 impl Shelf {
+    /// The same with all that was written to it before this call. What is behind a transaction that is open cannot be
+    /// read, so that one is waited for.
+    async fn settled(&self, broker: &dyn Broker) -> Result<Self, BrokerError> {
+        let written = broker.written(&self.at).await?;
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let topic = broker.topic(&self.at.topic).await?;
+            let offsets = topic.partitions.get(self.at.partition as usize).copied();
+            let offsets = offsets.ok_or_else(|| BrokerError::UnknownPartition(self.at.clone()))?;
+            if offsets.end >= written {
+                return Ok(Self { offsets, ..self.clone() });
+            }
+            if Instant::now() >= deadline {
+                return Err(BrokerError::Unavailable(format!(
+                    "{} cannot be read beyond offset {}, since a transaction there has been open for {} s",
+                    self.at,
+                    offsets.end,
+                    PATIENCE.as_secs()
+                )));
+            }
+            tokio::time::sleep(TURN).await;
+        }
+    }
+
     /// The next records from `from` on, up to the end that was seen first; none: that was all.
     async fn read(&self, broker: &dyn Broker, from: u64) -> Result<Vec<Record>, BrokerError> {
         if from >= self.offsets.end {

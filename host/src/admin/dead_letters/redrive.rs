@@ -1,26 +1,24 @@
-//! Gives letters back: dead letters by writing their records to where they came from, parked lanes by asking the member
-//! that owns them.
+//! Gives letters back: dead letters by writing their records to where they came from (`write_back`), parked lanes by
+//! asking the member that owns them.
 //!
 //! What was done is written behind the letter, so a redrive that was cut off goes on with the next one, and one that is
-//! repeated does nothing. Between a record and its mark there is a moment in which the end of this process makes the
-//! next redrive write that one record again: `Redrive::write_back` is the one place.
+//! repeated does nothing. A dead letter's record and its mark are one transaction.
 
-use std::{
-    collections::{BTreeMap, HashSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use super::{Filter, Shelf, shelves};
+use super::{
+    Filter, Shelf, shelves,
+    write_back::{self, Done, Return, Writer},
+};
 use crate::{
     admin::snapshot::RedriveLine,
-    broker::{Broker, BrokerError, ProduceError, Produced},
+    broker::{Broker, BrokerError},
     config::{Config, OnReject, Ordering},
     letter::{self, Entry, Letter, Mark, MarkKind},
-    record::{NewRecord, Place, Record, TopicPartition},
+    record::{Place, Record, TopicPartition},
 };
 
 /// How often, and how far apart, a mark is tried.
@@ -69,7 +67,7 @@ struct Redrive {
 }
 
 /// Why it does not go on.
-enum Stop {
+pub(super) enum Stop {
     Failed(String),
     NobodyListens,
 }
@@ -84,12 +82,14 @@ impl Redrive {
     async fn run(&mut self, config: &Config) -> Result<(), Stop> {
         let parked = self.order.filter.parked == Some(true);
         let filter = Filter { parked: Some(parked), ..self.order.filter.clone() };
-        for shelf in shelves(&*self.broker, config, &filter).await? {
-            let done = self.done(&shelf).await?;
-            match &shelf.parked_by {
-                None => self.write_all_back(&shelf, &done).await?,
+        let shelves = shelves(&*self.broker, config, &filter).await?;
+        for topic in shelves.chunk_by(|shelf, next| shelf.at.topic == next.at.topic) {
+            match &topic[0].parked_by {
+                None => self.write_all_back(topic).await?,
                 Some(group) if group.on_reject == OnReject::Park => {
-                    self.release_all(&shelf, &done, group.ordering).await?;
+                    for shelf in topic {
+                        self.release_all(shelf, group.ordering).await?;
+                    }
                 }
                 Some(group) => {
                     return Err(Stop::Failed(format!(
@@ -103,53 +103,103 @@ impl Redrive {
         Ok(())
     }
 
-    /// The offsets of letters that are done with.
-    async fn done(&self, shelf: &Shelf) -> Result<HashSet<u64>, Stop> {
-        let mut done = HashSet::new();
-        let mut offset = shelf.offsets.beginning;
-        loop {
-            let records = shelf.read(&*self.broker, offset).await?;
-            let Some(last) = records.last() else { return Ok(done) };
-            offset = last.offset + 1;
-            let redriven = |record: &Record| match letter::read(record)? {
-                Entry::Mark(mark) if mark.kind == MarkKind::Redriven => Some(mark.letter.offset),
-                _ => None,
-            };
-            done.extend(records.iter().filter_map(redriven));
-        }
+    async fn done(&self, shelf: &Shelf) -> Result<Done, Stop> {
+        let mut done = Done::default();
+        done.read_on(&*self.broker, shelf).await?;
+        Ok(done)
     }
 
-    async fn write_all_back(&mut self, shelf: &Shelf, done: &HashSet<u64>) -> Result<(), Stop> {
-        let mut offset = shelf.offsets.beginning;
-        loop {
-            let records = shelf.read(&*self.broker, offset).await?;
-            let Some(last) = records.last() else { return Ok(()) };
-            offset = last.offset + 1;
-            for (letter, record) in self.meant(&records, done) {
-                let name = record.place().to_string();
-                let line = match self.write_back(&letter, record).await? {
-                    Ok(to) => {
-                        self.records += 1;
-                        RedriveLine::Redriven { letter: name, to }
-                    }
-                    Err(reason) => {
-                        self.refused += 1;
-                        RedriveLine::Refused { letter: name, reason }
-                    }
-                };
-                self.tell(line).await?;
+    /// All partitions of a topic.
+    async fn write_all_back(&mut self, topic: &[Shelf]) -> Result<(), Stop> {
+        let mut writer = match self.order.dry_run {
+            true => None,
+            false => {
+                let name = topic[0].at.topic.clone();
+                Some(Writer::take(self.broker.clone(), name).await?)
+            }
+        };
+        for shelf in topic {
+            let shelf = shelf.settled(&*self.broker).await?;
+            let mut done = self.done(&shelf).await?;
+            let mut offset = shelf.offsets.beginning;
+            loop {
+                let records = shelf.read(&*self.broker, offset).await?;
+                let Some(last) = records.last() else { break };
+                offset = last.offset + 1;
+                let returns = self.returns(&records, &done).await?;
+                let Some(writer) = &mut writer else { continue };
+                for batch in write_back::batches(returns) {
+                    self.write_back(&shelf, writer, &mut done, batch).await?;
+                }
             }
         }
+        Ok(())
     }
 
-    fn meant<'a>(&self, records: &'a [Record], done: &HashSet<u64>) -> Vec<(Letter, &'a Record)> {
+    async fn write_back(
+        &mut self,
+        shelf: &Shelf,
+        writer: &mut Writer,
+        done: &mut Done,
+        batch: Vec<Return>,
+    ) -> Result<(), Stop> {
+        if self.lines.is_closed() {
+            return Err(Stop::NobodyListens);
+        }
+        for (letter, to) in writer.write(shelf, done, batch).await? {
+            self.tell_of(letter, to.map(|to| to.to_string())).await?;
+        }
+        Ok(())
+    }
+
+    /// The letters of `records` that are meant, as they are to be written. Tells of the others, whose source is gone; in
+    /// a dry run, of all.
+    async fn returns(&mut self, records: &[Record], done: &Done) -> Result<Vec<Return>, Stop> {
+        let mut returns = Vec::new();
+        for (letter, record) in self.meant(records, done) {
+            let source = &letter.source.partition;
+            let partitions = match self.broker.partitions(&source.topic).await {
+                Ok(partitions) => partitions,
+                Err(error @ BrokerError::UnknownTopic(_)) => {
+                    self.tell_of(record.place(), Err(error.to_string())).await?;
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
+            let partition = Some(source.partition).filter(|partition| *partition < partitions);
+            if self.order.dry_run {
+                let to = partition.map_or(source.topic.to_string(), |_| source.to_string());
+                self.tell_of(record.place(), Ok(to)).await?;
+            } else {
+                returns.push(Return::new(&letter, record, partition));
+            }
+        }
+        Ok(returns)
+    }
+
+    async fn tell_of(&mut self, letter: Place, to: Result<String, String>) -> Result<(), Stop> {
+        let letter = letter.to_string();
+        let line = match to {
+            Ok(to) => {
+                self.records += 1;
+                RedriveLine::Redriven { letter, to }
+            }
+            Err(reason) => {
+                self.refused += 1;
+                RedriveLine::Refused { letter, reason }
+            }
+        };
+        self.tell(line).await
+    }
+
+    fn meant<'a>(&self, records: &'a [Record], done: &Done) -> Vec<(Letter, &'a Record)> {
         let letter = |record: &'a Record| match letter::read(record)? {
             Entry::Letter(letter) => Some((letter, record)),
             Entry::Mark(_) => None,
         };
         records
             .iter()
-            .filter(|record| !done.contains(&record.offset))
+            .filter(|record| !done.contains(record.offset))
             .filter_map(letter)
             .filter(|(letter, record)| self.order.filter.wants(letter, record))
             .collect()
@@ -159,59 +209,16 @@ impl Redrive {
         self.lines.send(line).await.map_err(|_gone| Stop::NobodyListens)
     }
 
-    /// Writes one letter's record to its source, and behind the letter that this was done. The inner error is the
-    /// record's own, and would be the same next time.
-    async fn write_back(
-        &self,
-        letter: &Letter,
-        record: &Record,
-    ) -> Result<Result<String, String>, Stop> {
-        let source = &letter.source.partition;
-        let partitions = match self.broker.partitions(&source.topic).await {
-            Ok(partitions) => partitions,
-            Err(error @ BrokerError::UnknownTopic(_)) => return Ok(Err(error.to_string())),
-            Err(error) => return Err(error.into()),
-        };
-        let partition = Some(source.partition).filter(|partition| *partition < partitions);
-        if self.order.dry_run {
-            let TopicPartition { topic, .. } = source;
-            return Ok(Ok(partition.map_or(topic.to_string(), |_| source.to_string())));
-        }
-        let original = NewRecord {
-            topic: source.topic.clone(),
-            partition,
-            timestamp: None,
-            key: record.key.clone(),
-            value: record.value.clone(),
-            headers: letter::original_headers(record).to_vec(),
-        };
-        let Produced { partition, offset, .. } = match self.broker.produce(original).await {
-            Ok(produced) => produced,
-            Err(error @ (ProduceError::Unavailable { .. } | ProduceError::Indefinite { .. })) => {
-                return Err(Stop::Failed(format!("at {}: {error}", record.place())));
-            }
-            Err(error) => return Ok(Err(error.to_string())),
-        };
-        let at = TopicPartition::new(source.topic.clone(), partition);
-        let to = Place { partition: at, offset };
-        self.mark(MarkKind::Redriven, letter, record).await?;
-        Ok(Ok(to.to_string()))
-    }
-
     /// Asks for every lane that holds a letter that is meant, once.
-    async fn release_all(
-        &mut self,
-        shelf: &Shelf,
-        done: &HashSet<u64>,
-        ordering: Ordering,
-    ) -> Result<(), Stop> {
+    async fn release_all(&mut self, shelf: &Shelf, ordering: Ordering) -> Result<(), Stop> {
+        let done = self.done(shelf).await?;
         let mut lanes: BTreeMap<LaneName, ParkedLane> = BTreeMap::new();
         let mut offset = shelf.offsets.beginning;
         loop {
             let records = shelf.read(&*self.broker, offset).await?;
             let Some(last) = records.last() else { break };
             offset = last.offset + 1;
-            for record in records.into_iter().filter(|record| !done.contains(&record.offset)) {
+            for record in records.into_iter().filter(|record| !done.contains(record.offset)) {
                 let Some(Entry::Letter(letter)) = letter::read(&record) else { continue };
                 let is_meant = self.order.filter.wants(&letter, &record);
                 let lane =
@@ -228,7 +235,7 @@ impl Redrive {
             lanes.into_values().filter(|lane| lane.is_meant)
         {
             if !self.order.dry_run {
-                self.mark(MarkKind::Released, &letter, &record).await?;
+                self.ask_for(&letter, &record).await?;
             }
             self.records += records;
             let letter = record.place().to_string();
@@ -237,9 +244,10 @@ impl Redrive {
         Ok(())
     }
 
-    /// Writes a mark. What it says has happened, so it is tried for a while.
-    async fn mark(&self, kind: MarkKind, letter: &Letter, record: &Record) -> Result<(), Stop> {
-        let mark = Mark { kind, letter: record.place(), source: letter.source.clone() };
+    /// Writes that the lane of a letter is to be given back. It is tried for a while; twice does no harm.
+    async fn ask_for(&self, letter: &Letter, record: &Record) -> Result<(), Stop> {
+        let (kind, source) = (MarkKind::Released, letter.source.clone());
+        let mark = Mark { kind, letter: record.place(), source };
         let mut tries = 0;
         loop {
             let Err(error) = self.broker.produce(mark.record(record)).await else { return Ok(()) };
@@ -247,7 +255,7 @@ impl Redrive {
             if tries == MARK_TRIES {
                 let place = &mark.letter;
                 return Err(Stop::Failed(format!(
-                    "what became of {place} could not be noted: {error}"
+                    "the lane of {place} could not be asked for: {error}"
                 )));
             }
             tokio::time::sleep(MARK_WAIT).await;

@@ -121,6 +121,7 @@ pub(super) fn query(what: &str, error: &KafkaError) -> BrokerError {
             Code::TopicAuthorizationFailed
             | Code::GroupAuthorizationFailed
             | Code::ClusterAuthorizationFailed
+            | Code::TransactionalIdAuthorizationFailed
             | Code::SaslAuthenticationFailed
             | Code::Authentication
             | Code::PolicyViolation

@@ -259,6 +259,11 @@ impl Broker for Kafka {
         self.question(move |client| query::records(config, client, &at, offset, limit)).await
     }
 
+    async fn written(&self, at: &TopicPartition) -> Result<u64, BrokerError> {
+        let (config, at) = (self.settings.observer(&self.process), at.clone());
+        self.question(move |_client| query::written(config, &at)).await
+    }
+
     fn join(&self, spec: MemberSpec) -> Result<Member, BrokerError> {
         member::join(&self.settings, &self.process, self.lookup.clone(), spec)
     }

@@ -138,6 +138,15 @@ pub(super) fn records(
     Ok(records)
 }
 
+/// The high watermark of a partition, where the end that others are told is the last stable offset.
+pub(super) fn written(mut config: ClientConfig, at: &TopicPartition) -> Result<u64, BrokerError> {
+    config.set("isolation.level", "read_uncommitted");
+    let (_low, high) = reader(config, "keyway-look")?
+        .fetch_watermarks(&at.topic, at.partition as i32, PATIENCE)
+        .map_err(|error| failed(&format!("the end of {at}"), &error))?;
+    Ok(high as u64)
+}
+
 /// For each partition of a topic the offset of its first record from `timestamp` on, or its end.
 pub(super) fn offsets_at(
     client: &Observing,
