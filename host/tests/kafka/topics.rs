@@ -8,9 +8,10 @@ use rdkafka::{
     ClientConfig,
     admin::{AdminClient, AdminOptions, NewPartitions, ResourceSpecifier},
     client::DefaultClientContext,
+    producer::{BaseProducer, BaseRecord, Producer as _},
 };
 
-use crate::{connect, eventually, shared, unique};
+use crate::{PATIENCE, connect, eventually, shared, unique};
 
 #[tokio::test]
 async fn a_topic_is_not_made_by_writing_to_it_or_asking_for_it() {
@@ -124,4 +125,38 @@ async fn a_topic_that_is_kept_is_made_without_retention() {
     {
         assert_eq!(config.get(name).unwrap().value.as_deref(), Some(value), "{name}");
     }
+}
+
+#[tokio::test]
+async fn what_an_open_transaction_wrote_is_before_what_is_written_and_behind_the_end() {
+    let Some(address) = shared().await else { return };
+    let broker = connect(address);
+    let topic = crate::topic(&broker, 1).await;
+    let at = TopicPartition::new(topic.clone(), 0);
+    let record = NewRecord { partition: Some(0), ..NewRecord::new(topic.clone(), "before") };
+    eventually("a record is written", async || broker.produce(record.clone()).await.ok()).await;
+    let ends = async || {
+        let end = broker.topic(&topic).await.unwrap().partitions[0].end;
+        (end, broker.written(&at).await.unwrap())
+    };
+    assert_eq!(ends().await, (1, 1));
+
+    let (name, address, patience) = (topic.to_string(), address.to_owned(), PATIENCE);
+    let open = tokio::task::spawn_blocking(move || {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", address).set("transactional.id", &name);
+        let producer: BaseProducer = config.create().unwrap();
+        producer.init_transactions(patience).unwrap();
+        producer.begin_transaction().unwrap();
+        producer.send(BaseRecord::<str, str>::to(&name).partition(0).payload("open")).unwrap();
+        producer.flush(patience).unwrap();
+        producer
+    });
+    let producer = open.await.unwrap();
+    assert_eq!(ends().await, (1, 2));
+    tokio::task::spawn_blocking(move || producer.commit_transaction(patience).unwrap())
+        .await
+        .unwrap();
+    let settled = async || Some(ends().await).filter(|ends| *ends == (3, 3)); // and a marker
+    eventually("the transaction is settled", settled).await;
 }
