@@ -1,7 +1,7 @@
 //! What becomes of a producer that cannot go on.
 
 use keyway::{
-    broker::{Broker as _, ProduceError},
+    broker::{Broker as _, BrokerError, ProduceError},
     record::NewRecord,
 };
 use rdkafka::{
@@ -27,4 +27,14 @@ async fn a_producer_that_lost_its_sequence_answers_that_it_does_not_know_and_is_
 
     let after = eventually("records are written again", async || send("after").await.ok()).await;
     assert_eq!(after.offset, 1);
+}
+
+#[tokio::test]
+async fn a_transactional_id_that_is_not_allowed_is_refused_and_no_outage() {
+    let cluster = MockCluster::new(1).unwrap();
+    let broker = connect(&cluster.bootstrap_servers());
+    let refused = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED;
+    cluster.request_errors(RDKafkaApiKey::InitProducerId, &[refused]);
+    let taken = broker.transactions("t").await.map(|_transactions| ());
+    assert!(matches!(&taken, Err(BrokerError::Fatal(why)) if why.contains("uthoriz")), "{taken:?}");
 }

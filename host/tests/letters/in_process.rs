@@ -1,6 +1,7 @@
 //! Listing and redriving as functions, against letters that the test writes.
 
 use std::{
+    collections::BTreeMap,
     path::Path,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -11,13 +12,20 @@ use keyway::{
         dead_letters::{Filter, Order, list, redrive},
         snapshot::{DeadLetters, RedriveLine},
     },
-    broker::{Broker, TopicSpec, embedded::Embedded},
+    broker::{Broker, TopicSpec, embedded::Embedded, kafka::Kafka},
     config::{Config, OnReject, Ordering, Retention},
     letter::{self, Entry, Letter, Mark, MarkKind},
     record::{Header, NewRecord, Place, Record, TopicPartition},
 };
+use rdkafka::{
+    ClientConfig,
+    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
+    client::DefaultClientContext,
+};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
+
+use crate::kafka::{self, Kind};
 
 const CONFIG: &str = r#"
 [[topics]]
@@ -278,6 +286,67 @@ async fn a_letter_whose_source_is_gone_is_refused_and_the_others_go_on() {
         "{lines:?}"
     );
     assert_eq!(lines.last(), Some(&RedriveLine::End { records: 4, refused: 1, error: None }));
+}
+
+#[tokio::test]
+async fn a_letter_that_kafka_refuses_holds_up_none_that_it_was_written_with() {
+    let address = tokio::task::spawn_blocking(|| kafka::shared(Kind::Kraft)).await.unwrap();
+    let Some(address) = address else { return };
+    let topic = format!("small-{}-{:08x}", std::process::id(), fastrand::u32(..));
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", address).create().unwrap();
+    let small =
+        NewTopic::new(&topic, 1, TopicReplication::Fixed(1)).set("max.message.bytes", "600");
+    let made = admin.create_topics([&small], &AdminOptions::new()).await.unwrap();
+    assert!(made[0].is_ok(), "{made:?}");
+    let broker: Arc<dyn Broker> = Arc::new(Kafka::connect(address, &BTreeMap::new()).unwrap());
+    let name: Arc<str> = format!("{topic}.dead-letters").into();
+    let spec = TopicSpec {
+        name: name.clone(),
+        partitions: 1,
+        replication_factor: None,
+        keep_forever: false,
+    };
+    broker.ensure_topic(&spec).await.unwrap();
+    // Together they are too large, and one of them is on its own.
+    for (offset, bytes) in [(0, 100), (1, 400), (2, 1000), (3, 400)] {
+        let letter = Letter {
+            source: Place { partition: TopicPartition::new(topic.as_str(), 0), offset },
+            group: "g".into(),
+            handler: "h@0".into(),
+            attempts: 1,
+            reason: "r".into(),
+            rejected_at: SystemTime::UNIX_EPOCH,
+        };
+        let record = NewRecord {
+            headers: letter.headers(),
+            ..NewRecord::new(name.clone(), "v".repeat(bytes))
+        };
+        while broker.produce(record.clone()).await.is_err() {
+            tokio::task::yield_now().await; // a new topic has no leader yet
+        }
+    }
+    let config = CONFIG.replace("\"t\"", &format!("{topic:?}"));
+    let config = Arc::new(Config::parse(&config, "keyway.toml", Path::new("."), []).unwrap());
+    let shop = Shop { broker, config, _directory: tempfile::tempdir().unwrap() };
+    let lines = shop.redrive(Order::default()).await;
+    let end = RedriveLine::End { records: 3, refused: 1, error: None };
+    assert_eq!(lines.last(), Some(&end), "{lines:?}");
+    let refused = format!("{name}/0@2");
+    assert!(
+        lines
+            .iter()
+            .any(|line| matches!(line, RedriveLine::Refused { letter, .. } if *letter == refused)),
+        "{lines:?}"
+    );
+    assert_eq!(shop.listed(Filter::default()).await, [2]);
+    let sizes: Vec<_> = shop
+        .records(&topic, 0)
+        .await
+        .iter()
+        .map(|record| record.value.as_ref().unwrap().len())
+        .collect();
+    assert_eq!(sizes, [100, 400, 400]);
 }
 
 #[tokio::test]

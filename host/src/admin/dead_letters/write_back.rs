@@ -232,7 +232,7 @@ mod tests {
             topic: "t.dead-letters".into(),
             partition: 0,
             offset: 0,
-            timestamp: 0,
+            timestamp: Some(0),
             key: None,
             value: Some(vec![0; bytes].into()),
             headers: letter.headers(),
