@@ -2,6 +2,7 @@
 //! where partitions begin that are newly assigned or rewound. So a broker that does not answer holds back neither records nor commands.
 
 use std::{
+    collections::{HashMap, HashSet},
     sync::{
         Arc,
         mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender, TrySendError},
@@ -13,7 +14,7 @@ use std::{
 use rdkafka::{
     Offset, TopicPartitionList,
     consumer::{CommitMode, Consumer as _},
-    error::{KafkaError, KafkaResult},
+    error::{KafkaError, KafkaResult, RDKafkaErrorCode},
 };
 use tokio::sync::oneshot;
 
@@ -50,14 +51,14 @@ pub(super) struct Beginnings {
 /// Partitions to go back in, and what is committed for each.
 pub(super) type Rewound = Vec<(TopicPartition, Option<Committed>)>;
 
-/// Where logs end, as far as Kafka tells.
-pub(super) type Ends = Vec<(TopicPartition, u64)>;
+/// Where logs begin or end, as far as Kafka tells.
+pub(super) type Limits = Vec<(TopicPartition, u64)>;
 
 /// What became of an errand that the driver waits for.
 pub(super) enum Answer {
     Begin(Result<Beginnings, String>),
     Rewind(Result<Rewound, String>),
-    Ends(Ends),
+    Ends(Limits),
     /// Another has the member's place: it must end.
     Fenced(String),
 }
@@ -87,6 +88,9 @@ pub(super) struct Errands {
 /// Who the errands are for.
 pub(super) struct Errandee {
     pub(super) consumer: Arc<MemberConsumer>,
+    pub(super) fetcher: Arc<MemberConsumer>,
+    /// Topics whose leaders the fetcher knows.
+    pub(super) led: HashSet<Arc<str>>,
     pub(super) group: Arc<str>,
     pub(super) client_id: String,
     pub(super) start: Start,
@@ -225,7 +229,8 @@ impl Errandee {
         Ok(partitions.into_iter().zip(offsets).collect())
     }
 
-    fn begin(&self, partitions: Vec<TopicPartition>) -> Result<Beginnings, String> {
+    fn begin(&mut self, partitions: Vec<TopicPartition>) -> Result<Beginnings, String> {
+        self.find_leaders(&partitions);
         let member_id = query::member_id(&self.consumer, &self.group, &self.client_id);
         let offsets = self.offsets(&partitions).map_err(|error| untold(&error))?;
         let partitions = partitions
@@ -238,41 +243,65 @@ impl Errandee {
         Ok(Beginnings { member_id, partitions })
     }
 
-    /// Where these end, in one question; nothing of those of which Kafka does not tell it. The end is raw -1, which is
-    /// how Kafka's `ListOffsets` calls it.
-    fn ends(&self, partitions: &[TopicPartition]) -> Ends {
+    /// Has the fetcher know whom to fetch from. By itself it looks for leaders of topics that are new to it once a second.
+    fn find_leaders(&mut self, partitions: &[TopicPartition]) {
+        for TopicPartition { topic, .. } in partitions {
+            if !self.led.contains(topic)
+                && self.fetcher.fetch_metadata(Some(topic), PATIENCE).is_ok()
+            {
+                self.led.insert(topic.clone());
+            }
+        }
+    }
+
+    /// Where these end; nothing when Kafka does not tell.
+    fn ends(&self, partitions: &[TopicPartition]) -> Limits {
+        self.limits(partitions, Offset::End).unwrap_or_default()
+    }
+
+    /// Where these begin or end, in one question; nothing of those of which Kafka does not tell it. As Kafka's
+    /// `ListOffsets` has them, the raw values of [`Offset::Beginning`] and [`Offset::End`] are the times to ask for.
+    fn limits(&self, partitions: &[TopicPartition], limit: Offset) -> KafkaResult<Limits> {
         let mut list = TopicPartitionList::with_capacity(partitions.len());
         for at in partitions {
-            list.add_partition_offset(&at.topic, at.partition as i32, Offset::End).ok(); // no answer, then
+            list.add_partition_offset(&at.topic, at.partition as i32, limit)?;
         }
-        let Ok(list) = self.consumer.offsets_for_times(list, PATIENCE) else { return Ends::new() };
-        let end = |at: &TopicPartition| {
+        let list = self.consumer.offsets_for_times(list, PATIENCE)?;
+        let limit = |at: &TopicPartition| {
             let element = list.find_partition(&at.topic, at.partition as i32)?;
             match (element.error(), element.offset()) {
-                (Ok(()), Offset::Offset(end)) => Some((at.clone(), end as u64)),
+                (Ok(()), Offset::Offset(limit)) => Some((at.clone(), limit as u64)),
                 _ => None,
             }
         };
-        partitions.iter().filter_map(end).collect()
+        Ok(partitions.iter().filter_map(limit).collect())
     }
 
+    /// What is committed, and the offset to begin at. All of them are told as numbers: a partition that librdkafka had to
+    /// look up first would wait until the fetch of another, which may have nothing for it, has run its time.
     fn offsets(
         &self,
         partitions: &[TopicPartition],
     ) -> KafkaResult<Vec<(Option<Committed>, Offset)>> {
         let committed = self.committed(partitions)?;
+        let fresh = partitions.iter().zip(&committed).filter(|(_, committed)| committed.is_none());
+        let fresh: Vec<_> = fresh.map(|(at, _)| at.clone()).collect();
+        let start = match self.start {
+            Start::Earliest => Offset::Beginning,
+            // The end as it is now: what comes after the member is told of the partition is handed over.
+            Start::Latest => Offset::End,
+        };
+        let starts: HashMap<_, _> = if fresh.is_empty() {
+            HashMap::new()
+        } else {
+            self.limits(&fresh, start)?.into_iter().collect()
+        };
         let offset = |(at, committed): (&TopicPartition, Option<Committed>)| {
-            let offset = match (&committed, self.start) {
-                (Some(committed), _) => Offset::Offset(committed.offset as i64),
-                (None, Start::Earliest) => Offset::Beginning,
-                // The end as it is now: what comes after the member is told of the partition is handed over.
-                (None, Start::Latest) => {
-                    let partition = at.partition as i32;
-                    let ends = self.consumer.fetch_watermarks(&at.topic, partition, PATIENCE)?;
-                    Offset::Offset(ends.1)
-                }
-            };
-            Ok((committed, offset))
+            let offset = committed.as_ref().map(|committed| committed.offset);
+            match offset.or_else(|| starts.get(at).copied()) {
+                Some(offset) => Ok((committed, Offset::Offset(offset as i64))),
+                None => Err(KafkaError::OffsetFetch(RDKafkaErrorCode::LeaderNotAvailable)),
+            }
         };
         partitions.iter().zip(committed).map(offset).collect()
     }

@@ -13,7 +13,7 @@ mod holdings;
 mod stall;
 
 use std::{
-    collections::VecDeque,
+    collections::{HashSet, VecDeque},
     ops::ControlFlow::{self, Break, Continue},
     sync::{
         Arc,
@@ -96,6 +96,8 @@ pub(super) fn join(
         wakeup.is_here();
         let errands = Errands::start(Errandee {
             consumer: Arc::clone(&consumer),
+            fetcher: Arc::clone(&fetcher),
+            led: HashSet::new(),
             group: Arc::clone(&spec.group),
             client_id,
             start: spec.start,
