@@ -217,6 +217,9 @@ pub(crate) fn handle_all(work: &Handling<'_>) -> Result<Handled> {
         }
     }
     let (begin, already, used) = first.ok_or("there is nothing to consume")?;
+    if already == work.records {
+        return Err("all of it was handled between two looks: give it more records".into());
+    }
     let time = last.0 - begin;
     let processors = (gateway.processor_seconds()? - used) / time.as_secs_f64();
     let mebibytes = gateway.resident_mebibytes()?;
