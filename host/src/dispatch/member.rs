@@ -278,11 +278,11 @@ impl Engine {
             return;
         }
         if let Some(old) = self.partitions.remove(&slot) {
-            self.lanes.forget(slot);
             self.insert(old.read_again(offset));
         }
     }
 
+    /// Begins with a partition; nothing stays of what waited of it before.
     fn insert(&mut self, partition: Partition) {
         let slot = Slot(self.next_slot);
         self.next_slot += 1;

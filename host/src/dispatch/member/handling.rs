@@ -64,6 +64,7 @@ impl Engine {
     pub(super) async fn handled(&mut self, lane: Lane, report: RunReport) {
         let RunReport { generation, mut deliveries, outcomes } = report;
         self.land(lane.slot, deliveries.len());
+        let is_exactly_once = self.is_exactly_once();
         let open = self.partitions.get_mut(&lane.slot).filter(|partition| !partition.abandoned);
         let Some(partition) = open else { return };
         if let Some(first) = deliveries.first() {
@@ -81,7 +82,7 @@ impl Engine {
                 None => {
                     partition.offsets.finish(delivery.record.offset);
                     self.shared.counters.handled.add(1);
-                    if let Outcome::Handled(records) = outcome {
+                    if let (Outcome::Handled(records), true) = (outcome, is_exactly_once) {
                         let source = delivery.record.place();
                         self.transacting.add(&Origin { source, is_letter: false }, records);
                     }
@@ -225,8 +226,7 @@ impl Engine {
     }
 
     pub(super) async fn stop(&mut self, slot: Slot, why: String) {
-        self.lanes.forget(slot);
-        self.deferred.retain(|_, lane| lane.slot != slot);
+        self.forget_waiting(slot);
         if let Some(partition) = self.partitions.get_mut(&slot) {
             partition.stopped = Some(why);
             self.commands.pause(vec![partition.name.clone()]).await;

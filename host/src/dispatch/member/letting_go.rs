@@ -23,8 +23,7 @@ impl Engine {
     /// Begins to let partitions go: nothing more is taken in, what waits is the next owner's.
     pub(super) fn give_up(&mut self, slots: Vec<Slot>, deadline: Instant) {
         for slot in &slots {
-            self.lanes.forget(*slot);
-            self.deferred.retain(|_, lane| lane.slot != *slot);
+            self.forget_waiting(*slot);
             if let Some(partition) = self.partitions.get_mut(slot) {
                 partition.leaving = true;
             }
@@ -92,11 +91,16 @@ impl Engine {
         }));
     }
 
+    /// Forgets what waits of a partition, for the handler or for another attempt.
+    pub(super) fn forget_waiting(&mut self, slot: Slot) {
+        self.lanes.forget(slot);
+        self.deferred.retain(|_, lane| lane.slot != slot);
+    }
+
     /// Forgets a partition, with all that waits and all that is in flight.
     pub(super) fn forget(&mut self, slot: Slot) {
-        self.lanes.forget(slot);
+        self.forget_waiting(slot);
         self.parking.forget(slot);
-        self.deferred.retain(|_, lane| lane.slot != slot);
         if let Some(partition) = self.partitions.remove(&slot) {
             partition.cancel.cancel();
             self.transacting.forget(&partition.name);

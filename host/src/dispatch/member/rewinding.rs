@@ -11,8 +11,7 @@ impl Engine {
         let (mut names, mut resume) = (Vec::new(), Vec::new());
         let slots: Vec<_> = self.partitions.keys().copied().collect();
         for slot in slots {
-            self.lanes.forget(slot);
-            self.deferred.retain(|_, lane| lane.slot != slot);
+            self.forget_waiting(slot);
             let Some(partition) = self.partitions.get_mut(&slot) else { continue };
             partition.cancel.cancel();
             if partition.leaving {
@@ -45,8 +44,6 @@ impl Engine {
             self.partitions.insert(slot, old);
             return;
         }
-        self.lanes.forget(slot);
-        self.deferred.retain(|_, lane| lane.slot != slot);
         old.cancel.cancel();
         self.insert(old.rewound(assigned));
     }

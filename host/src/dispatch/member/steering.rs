@@ -214,8 +214,6 @@ impl Engine {
                 group = %self.shared.group.id, partition = %name, from = old.offsets.committable(), to = offset,
                 "An operator has moved the group."
             );
-            self.lanes.forget(*slot);
-            self.deferred.retain(|_, lane| lane.slot != *slot);
             let new = old.sought(*offset);
             let flows = new.flows();
             self.insert(new);
