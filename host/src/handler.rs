@@ -4,12 +4,16 @@
 //! knows the other. Nothing here decides what becomes of a failed record: a plugin says what happened, the
 //! operator's configuration says what follows.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
-use crate::record::{NewRecord, Record};
+use crate::record::{NewRecord, Record, TopicPartition};
 
 /// One loaded version of a plugin. It shows as `NAME@first-12-hex-of-digest`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -116,6 +120,22 @@ pub struct RunReport {
     /// What came of the first `outcomes.len()` of them. The run ends after the first outcome that is not
     /// [`Outcome::Handled`]: the records after it were not handled.
     pub outcomes: Vec<Outcome>,
+}
+
+/// That a generation handled a record of a partition which came before all others that it has handled of it, as far as
+/// this process knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Beginning {
+    /// The group that handles the partition.
+    pub group: Arc<str>,
+    /// The partition.
+    pub partition: TopicPartition,
+    /// The record's offset.
+    pub offset: u64,
+    /// The generation.
+    pub generation: Generation,
+    /// When that was seen.
+    pub at: SystemTime,
 }
 
 /// Handles records.

@@ -18,10 +18,10 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, mpsc};
 
 use super::{
-    State, dead_letters, guard, inventory, metrics, page,
+    State, dead_letters, guard, inventory, metrics, page, plugins,
     problem::Problem,
     readiness, replay,
-    snapshot::{self, Group, Plugin, Records, Topic},
+    snapshot::{Group, Records, Topic},
     steering,
 };
 use crate::record::TopicPartition;
@@ -46,9 +46,9 @@ pub fn router(state: State, listen: SocketAddr) -> Router {
         .route("/groups/{id}/pause", post(steering::pause))
         .route("/groups/{id}/resume", post(steering::resume))
         .route("/groups/{id}/seek", post(steering::seek))
-        .route("/plugins", get(plugins))
-        .route("/plugins/{name}", get(plugin))
-        .route("/plugins/{name}/rollback", any(not_yet))
+        .route("/plugins", get(plugins::list))
+        .route("/plugins/{name}", get(plugins::one))
+        .route("/plugins/{name}/rollback", post(plugins::roll_back))
         .route("/replay", post(move |state, body| replay::replay(replays.clone(), state, body)))
         .nest("/dead-letters", dead_letters::routes())
         .route("/key-preview", any(not_yet));
@@ -152,19 +152,6 @@ async fn groups(Extract(state): Extract<State>) -> Answer<Vec<Group>> {
 
 pub(super) async fn group(Extract(state): Extract<State>, Name(id): Name) -> Answer<Group> {
     in_time(inventory::group(&*state.broker, &state.local.view(), &id)).await
-}
-
-async fn plugins(Extract(state): Extract<State>) -> Json<Vec<Plugin>> {
-    Json(snapshot::plugins(&state.local.view()))
-}
-
-async fn plugin(Extract(state): Extract<State>, Name(name): Name) -> Answer<Plugin> {
-    let plugins = snapshot::plugins(&state.local.view());
-    let found = plugins.into_iter().find(|plugin| plugin.name == name);
-    found.map(Json).ok_or_else(|| {
-        let detail = format!("there is no plugin {name:?}");
-        Problem::new(StatusCode::NOT_FOUND, "unknown-plugin", detail)
-    })
 }
 
 async fn not_found(request: Request) -> Problem {

@@ -14,6 +14,7 @@ pub mod inventory;
 pub mod members;
 mod metrics;
 mod page;
+mod plugins;
 mod problem;
 mod readiness;
 pub mod replay;
@@ -32,7 +33,7 @@ use tokio::sync::mpsc;
 pub use server::{Bound, Running};
 use snapshot::View;
 
-use crate::{broker::Broker, dispatch::Scope, record::TopicPartition};
+use crate::{broker::Broker, dispatch::Scope, plugin::RollbackError, record::TopicPartition};
 
 /// This process, as the admin port sees it.
 #[async_trait]
@@ -53,6 +54,9 @@ pub trait Local: Send + Sync + 'static {
         group: &str,
         offsets: BTreeMap<TopicPartition, u64>,
     ) -> Result<(), SteerError>;
+
+    /// Has a plugin go back to the generation before, or to the one whose digest begins so, now and after a restart.
+    async fn roll_back(&self, plugin: &str, to: Option<&str>) -> Result<(), RollbackError>;
 
     /// Replays records and tells each step to `lines`, [`snapshot::ReplayLine::End`] last. Ends early when nobody listens to
     /// them any more.

@@ -19,6 +19,7 @@ use crate::{
         OffsetCommit, ProduceError, TopicInfo, TopicSpec, Transactions,
     },
     dispatch::{Pause, Pauses, Scope},
+    plugin::RollbackError,
     record::{NewRecord, Record, TopicPartition},
 };
 
@@ -167,6 +168,17 @@ impl Local for ToldProcess {
         runs(group)?;
         self.sought.lock().unwrap().extend(offsets);
         Ok(())
+    }
+
+    async fn roll_back(&self, plugin: &str, to: Option<&str>) -> Result<(), RollbackError> {
+        let given = to.unwrap_or_default().to_owned();
+        match (plugin, to) {
+            ("print", None) => Ok(()),
+            ("print", Some("0")) => Err(RollbackError::Ambiguous { given, candidates: vec![] }),
+            ("print", _) => Err(RollbackError::UnknownGeneration { plugin: plugin.into(), given }),
+            ("json-key", _) => Err(RollbackError::NoOlder(plugin.into())),
+            _ => Err(RollbackError::UnknownPlugin(plugin.into())),
+        }
     }
 
     async fn replay(&self, request: replay::Request, lines: mpsc::Sender<ReplayLine>) {
@@ -539,4 +551,22 @@ fn a_port_that_is_taken_is_an_error_that_names_it() {
 fn without_an_address_the_next_free_port_is_taken() {
     let (first, second) = (server::bind(None).unwrap(), server::bind(None).unwrap());
     assert!(second.address().port() > first.address().port());
+}
+
+#[test]
+fn a_rollback_answers_with_the_plugin_or_with_a_problem_that_names_its_kind() {
+    let port = port(false);
+    let (status, plugin) = port.post("/api/v1/plugins/print/rollback", &[]);
+    assert_eq!((status, &plugin["name"]), (200, &json!("print")), "{plugin}");
+    for (plugin, body, status, code) in [
+        ("print", json!({"generation": "0"}), 409, "ambiguous-generation"),
+        ("print", json!({"generation": "77"}), 404, "unknown-generation"),
+        ("print", json!({"to": "77"}), 400, "invalid-parameter"),
+        ("json-key", json!({}), 409, "no-older-generation"),
+        ("none", json!({}), 404, "unknown-plugin"),
+    ] {
+        let path = format!("/api/v1/plugins/{plugin}/rollback");
+        let (answered, problem) = port.post_json(&path, &body);
+        assert_eq!((answered, &problem["code"]), (status, &json!(code)), "{problem}");
+    }
 }

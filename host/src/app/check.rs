@@ -55,12 +55,24 @@ pub(super) fn describe(broker: &config::Broker) -> String {
     }
 }
 
-/// The plugin host of a configuration.
+/// A plugin host for a configuration that loads what the files hold, and leaves nothing behind.
 pub(super) fn host(config: &Config) -> Result<Host, Error> {
+    host_with(config, None)
+}
+
+/// The plugin host of a gateway, which goes on with the generations that served before.
+pub(super) fn host_with_history(config: &Config) -> Result<Host, Error> {
+    let (config::Broker::Embedded { path, .. } | config::Broker::Kafka { path, .. }) =
+        &config.broker;
+    host_with(config, Some(path.join("plugins")))
+}
+
+fn host_with(config: &Config, history_directory: Option<PathBuf>) -> Result<Host, Error> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let directory = config.plugins.directory.clone();
     let cache_directory = cache_directory().unwrap_or_else(|| directory.join(".cache"));
-    Host::new(HostSettings { directory, cache_directory, threads }).map_err(Error::failed)
+    let settings = HostSettings { directory, cache_directory, history_directory, threads };
+    Host::new(settings).map_err(Error::failed)
 }
 
 /// The user's directory for what can be made again (https://specifications.freedesktop.org/basedir-spec).

@@ -24,6 +24,7 @@ use crate::{
         snapshot::{ReplayLine, View},
     },
     dispatch::{Scope, SeekError},
+    plugin::RollbackError,
     record::TopicPartition,
 };
 
@@ -50,6 +51,7 @@ impl LocalView {
 #[async_trait]
 impl Local for LocalView {
     fn view(&self) -> View {
+        self.parts.note_beginnings();
         View {
             taken: SystemTime::now(),
             config: self.parts.config(),
@@ -88,6 +90,10 @@ impl Local for LocalView {
             SeekError::NotRead(_) => SteerError::Conflict(error.to_string()),
             SeekError::Failed(reason) => SteerError::Failed(reason),
         })
+    }
+
+    async fn roll_back(&self, plugin: &str, to: Option<&str>) -> Result<(), RollbackError> {
+        self.parts.plugins.roll_back(plugin, to).await
     }
 
     async fn replay(&self, request: Request, lines: mpsc::Sender<ReplayLine>) {

@@ -157,6 +157,7 @@ impl Gateway {
         });
         let following = spawn(reload::follow(parts.clone(), config_file));
         let pausing = spawn(pauses::follow(parts.clone()));
+        let remembering = spawn(parts.clone().remember());
         let (stop, stopped) = oneshot::channel::<()>();
         let serving = http.map(|server| serve(server, &parts, stopped));
 
@@ -168,6 +169,7 @@ impl Gateway {
         starting.abort();
         following.abort();
         pausing.abort();
+        remembering.abort();
         drop(watch);
         drop(stop);
         let served = async {

@@ -28,6 +28,9 @@ use crate::{
 /// The wait before a broker that did not answer is asked again for its topics.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 
+/// How often it is written where generations of plugins began.
+const REMEMBER: Duration = Duration::from_secs(1);
+
 /// Everything that lives as long as the gateway.
 pub(super) struct Parts {
     config: ArcSwap<Config>,
@@ -83,7 +86,7 @@ impl Parts {
     pub(super) async fn load(config: Arc<Config>, options: Options) -> Result<Self, Error> {
         let pauses = Arc::new(PauseFile::open(&config.broker).map_err(Error::failed)?);
         let broker = open_broker(&config.broker)?;
-        let plugins = check::host(&config)?;
+        let plugins = check::host_with_history(&config)?;
         let (selectors, mut wrong) = load_selectors(&plugins, &config).await;
         let groups = config.groups.iter().filter(|_| runs_groups(&options));
         let (waiting, more_wrong) = load_groups(&plugins, groups).await;
@@ -145,6 +148,17 @@ impl Parts {
             groups.running.clone()
         };
         futures_util::future::join_all(running.iter().map(|group| group.drain(deadline))).await;
+        self.note_beginnings();
+        self.plugins.remember().await;
+    }
+
+    /// Writes where generations began, until it is dropped.
+    pub(super) async fn remember(self: Arc<Self>) {
+        loop {
+            tokio::time::sleep(REMEMBER).await;
+            self.note_beginnings();
+            self.plugins.remember().await;
+        }
     }
 
     pub(super) fn group(&self, id: &str) -> Option<Arc<Group>> {
@@ -179,6 +193,14 @@ impl Parts {
     pub(super) fn restart_stopped(&self, id: &str, scope: &Scope) {
         if let Some(group) = self.group(id) {
             group.restart_stopped(scope);
+        }
+    }
+
+    /// Has the plugins' history take note of where generations began. Never waits for the disk.
+    pub(super) fn note_beginnings(&self) {
+        let groups = self.lock();
+        for group in &groups.running {
+            self.plugins.note(group.take_beginnings());
         }
     }
 
@@ -269,6 +291,7 @@ impl Parts {
         let leaving: Vec<Arc<Group>> = leaving;
         let deadline = Instant::now() + super::DRAIN;
         futures_util::future::join_all(leaving.iter().map(|group| group.drain(deadline))).await;
+        leaving.iter().for_each(|group| self.plugins.note(group.take_beginnings()));
         let mut groups = self.lock();
         loaded.into_iter().for_each(|loaded| self.start_group(&mut groups, loaded));
     }

@@ -14,6 +14,7 @@ use tokio::{
 
 use super::{
     Counters, Pauses, Scope,
+    beginnings::Beginnings,
     member::{End, Engine, Order, Shared, Wish},
     output::Output,
     status::{GroupStatus, MemberState, MemberStatus},
@@ -21,7 +22,7 @@ use super::{
 use crate::{
     broker::{Broker, MemberSpec},
     config,
-    handler::{Generation, Handler},
+    handler::{Beginning, Generation, Handler},
     produce::Producer,
     record::TopicPartition,
 };
@@ -70,7 +71,8 @@ impl Group {
         pauses: Arc<Pauses>,
     ) -> Self {
         let output = Output::new(broker.clone(), producer, group.clone());
-        let shared = Arc::new(Shared { group, handler, output, counters: Counters::default() });
+        let (counters, beginnings) = (Counters::default(), Beginnings::default());
+        let shared = Arc::new(Shared { group, handler, output, counters, beginnings });
         let (wish, wishes) = watch::channel(Wish { pauses, leave: None });
         let (seats, members) = (0..shared.group.consumers)
             .map(|index| {
@@ -108,6 +110,11 @@ impl Group {
             handled: counters.handled.get(),
             retried: counters.retried.get(),
         }
+    }
+
+    /// Where generations of the handler began since this was asked last. At most 4,096 wait; the oldest go first.
+    pub fn take_beginnings(&self) -> Vec<Beginning> {
+        self.shared.beginnings.take()
     }
 
     /// Holds back what is paused now and lets go on what is not. What is in flight ends as it would; members stay

@@ -40,6 +40,7 @@ use self::{
 };
 use super::{
     Counters, Pauses,
+    beginnings::Beginnings,
     figures::Figures,
     lanes::{Lane, Lanes, Slot},
     output::Output,
@@ -69,6 +70,7 @@ pub(super) struct Shared {
     pub(super) handler: Arc<dyn Handler>,
     pub(super) output: Output,
     pub(super) counters: Counters,
+    pub(super) beginnings: Beginnings,
 }
 
 /// What the group asks of its members.

@@ -19,8 +19,6 @@ use crate::{
     record::{Record, TopicPartition},
 };
 
-/// Generations remembered with their first offsets.
-const GENERATIONS: usize = 16;
 /// How long a full partition is merely not read before it is paused. Pausing a Kafka partition throws away what was
 /// fetched ahead, so a handler that keeps up with short bursts should not cause it.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -51,7 +49,8 @@ pub(super) struct Partition {
     pub(super) abandoned: bool,
     full_since: Option<Instant>,
     committed: Option<Committed>,
-    generations: Vec<(Generation, u64)>,
+    /// Which generation handled a record of it last, and the lowest offset that it has handled since the one before.
+    generation: Option<(Generation, u64)>,
 }
 
 /// What a partition's load asks for.
@@ -99,7 +98,7 @@ impl Partition {
             abandoned: false,
             full_since: None,
             committed: None,
-            generations: Vec::new(),
+            generation: None,
         }
     }
 
@@ -108,7 +107,7 @@ impl Partition {
         self.cancel.cancel();
         let mut moved = Self::new(self.name, Offsets::new(offset));
         moved.committed = self.committed;
-        moved.generations = self.generations;
+        moved.generation = self.generation;
         moved.held = self.held;
         moved.paused = self.paused;
         moved
@@ -144,7 +143,7 @@ impl Partition {
     /// The same partition from what is committed on.
     pub(super) fn rewound(self, assigned: Assigned) -> Self {
         let (mut rewound, _unread) = Self::assigned(assigned); // said when it was assigned
-        rewound.generations = self.generations;
+        rewound.generation = self.generation;
         // The driver's pauses outlast a rewinding.
         rewound.held = self.held;
         rewound.paused = self.paused;
@@ -209,13 +208,19 @@ impl Partition {
         }
     }
 
-    /// Notes which generation handled a record.
-    pub(super) fn handled_by(&mut self, generation: &Generation, offset: u64) {
-        if self.generations.last().is_none_or(|(last, _)| last != generation) {
-            if self.generations.len() == GENERATIONS {
-                self.generations.remove(0);
+    /// Notes which generation handled a record. Says whether it came before all others that the generation has handled
+    /// since the one before.
+    pub(super) fn handled_by(&mut self, generation: &Generation, offset: u64) -> bool {
+        match &mut self.generation {
+            Some((last, lowest)) if last == generation => {
+                let is_lower = offset < *lowest;
+                *lowest = offset.min(*lowest);
+                is_lower
             }
-            self.generations.push((generation.clone(), offset));
+            _ => {
+                self.generation = Some((generation.clone(), offset));
+                true
+            }
         }
     }
 
@@ -257,8 +262,7 @@ impl Partition {
             deferred: lanes.deferred,
             oldest: oldest.and_then(|offset| self.timeline.at(offset)),
             committed: self.committed.as_ref().map(|committed| committed.offset),
-            generation: self.generations.last().map(|(generation, _)| generation.clone()),
-            first_offsets: self.generations.clone(),
+            generation: self.generation.as_ref().map(|(generation, _)| generation.clone()),
             stopped: self.stopped.clone(),
             parked_lanes: parked.0,
             parked_records: parked.1,

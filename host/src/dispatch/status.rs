@@ -93,9 +93,6 @@ pub struct PartitionStatus {
     pub committed: Option<u64>,
     /// The generation that handled its last record.
     pub generation: Option<Generation>,
-    /// For each generation that handled records of this partition while this member had it, oldest first, the first
-    /// offset it was given; the last 16.
-    pub first_offsets: Vec<(Generation, u64)>,
     /// Set when the partition stands still by the policy `stop`, with the cause and the offset in words.
     pub stopped: Option<String>,
     /// Lanes that are parked.

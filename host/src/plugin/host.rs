@@ -6,6 +6,7 @@ use tokio::runtime::{self, Runtime};
 
 use super::{
     handler::PluginHandler,
+    history::Unfit,
     registry::{Loader, Registry},
     reload::Watch,
     selector::{self, PluginSelector},
@@ -13,7 +14,7 @@ use super::{
 };
 use crate::{
     config::{Isolation, PluginUse},
-    handler::{Handler, Selector},
+    handler::{Beginning, Generation, Handler, Selector},
 };
 
 /// Where plugins are and what they run on.
@@ -23,6 +24,9 @@ pub struct HostSettings {
     pub directory: PathBuf,
     /// Where compiled code is kept between starts; made when missing, and closed to other users.
     pub cache_directory: PathBuf,
+    /// Where each plugin's past is kept over a restart: which generations served, and their bytes. Made when there is
+    /// something to keep. `None`: nothing is kept, and there is nothing to roll back to.
+    pub history_directory: Option<PathBuf>,
     /// How many threads handlers run on, at least 1.
     pub threads: usize,
 }
@@ -59,6 +63,67 @@ pub enum PluginError {
     /// The engine or its threads cannot be had.
     #[error("the plugin host cannot start: {0}")]
     Start(String),
+}
+
+/// Why a plugin was not rolled back.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RollbackError {
+    /// No such plugin is used here.
+    #[error("there is no plugin {0:?}")]
+    UnknownPlugin(String),
+    /// There is nothing older.
+    #[error(
+        "there is no generation of {0} before the one that serves that is kept and was not rolled back from; its history lists what there is"
+    )]
+    NoOlder(Arc<str>),
+    /// No generation that is kept has such a digest.
+    #[error(
+        "no generation of {plugin} that is kept has a digest that begins with {given:?}; its history lists those that are"
+    )]
+    UnknownGeneration {
+        /// The plugin.
+        plugin: Arc<str>,
+        /// What was asked for.
+        given: String,
+    },
+    /// More than one has.
+    #[error("{given:?} may be {}; give more digits", candidates.join(" or "))]
+    Ambiguous {
+        /// What was asked for.
+        given: String,
+        /// What it may be, as whole digests.
+        candidates: Vec<String>,
+    },
+    /// It is the one that serves.
+    #[error("{0} serves already")]
+    Serves(String),
+    /// The older generation does not work for what uses the plugin now. The one that served serves on.
+    #[error("it cannot serve, and what served serves on: {0}")]
+    Unusable(String),
+    /// It serves, but a restart forgets that.
+    #[error(
+        "that is in force now, but could not be remembered, so a restart takes the file again: {0}"
+    )]
+    NotRemembered(String),
+}
+
+impl RollbackError {
+    /// Why nothing was found for `to`.
+    pub(super) fn of(plugin: &Arc<str>, to: Option<&str>, unfit: Unfit) -> Self {
+        let given = to.unwrap_or_default().to_owned();
+        match unfit {
+            Unfit::NoOlder => Self::NoOlder(plugin.clone()),
+            Unfit::Unknown => Self::UnknownGeneration { plugin: plugin.clone(), given },
+            Unfit::Ambiguous(candidates) => {
+                let candidates = candidates.iter().map(ToString::to_string).collect();
+                Self::Ambiguous { given, candidates }
+            }
+            Unfit::Serves(digest) => {
+                let generation = Generation { plugin: plugin.clone(), digest: digest.0 };
+                Self::Serves(generation.to_string())
+            }
+        }
+    }
 }
 
 fn listed(available: &[String]) -> String {
@@ -119,7 +184,7 @@ impl Host {
         let start = |error: &dyn std::fmt::Display| PluginError::Start(error.to_string());
         let threads = Arc::new(Threads::start(settings.threads).map_err(|error| start(&error))?);
         let loader = Loader::new(&settings, threads.handle()).map_err(|error| start(&error))?;
-        let registry = Registry::new(settings.directory, loader);
+        let registry = Registry::new(settings, loader);
         Ok(Self(Arc::new(Inner { registry, threads })))
     }
 
@@ -180,6 +245,37 @@ impl Host {
     /// One of them.
     pub fn status(&self, name: &str) -> Option<PluginStatus> {
         self.0.registry.plugin(name).map(|plugin| plugin.status())
+    }
+
+    /// Goes back to the generation that served before, or to the one whose digest begins with `to`; the plugin's name and
+    /// an `@` may be before that. All uses go over at once, and stay there over a restart until the file holds a
+    /// generation that was not rolled back from.
+    ///
+    /// # Errors
+    /// See [`RollbackError`]; nothing has changed but with the last.
+    pub async fn roll_back(&self, name: &str, to: Option<&str>) -> Result<(), RollbackError> {
+        let Some(plugin) = self.0.registry.plugin(name) else {
+            return Err(RollbackError::UnknownPlugin(name.to_owned()));
+        };
+        let to = to.map(|to| to.strip_prefix(&format!("{name}@")).unwrap_or(to).to_owned());
+        let host = self.0.clone();
+        // On a task of its own: whoever asked may go away in the middle of it.
+        let rolling = self
+            .0
+            .threads
+            .handle()
+            .spawn(async move { host.registry.roll_back(&plugin, to.as_deref()).await });
+        rolling.await.unwrap_or_else(|error| Err(RollbackError::Unusable(error.to_string())))
+    }
+
+    /// Takes note of where generations began. Never waits for the disk; see [`remember`](Self::remember).
+    pub fn note(&self, beginnings: impl IntoIterator<Item = Beginning>) {
+        beginnings.into_iter().for_each(|beginning| self.0.registry.note(beginning));
+    }
+
+    /// Writes to the disk what was noted. What goes wrong is logged and in the status.
+    pub async fn remember(&self) {
+        self.0.registry.flush().await;
     }
 
     #[cfg(test)]

@@ -42,6 +42,8 @@ pub(super) struct Settings {
     pub(super) output_topic: Option<Arc<str>>,
     pub(super) variables: WasiConfigVariables,
     pub(super) log: PluginLog,
+    /// What is configured, without the values.
+    pub(super) config_keys: Vec<String>,
 }
 
 impl Settings {
@@ -53,6 +55,7 @@ impl Settings {
             output_topic,
             variables: config::variables(plugin),
             log: PluginLog::new(plugin.plugin.clone(), owner),
+            config_keys: plugin.config.keys().map(ToString::to_string).collect(),
         }
     }
 

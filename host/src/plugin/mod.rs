@@ -4,8 +4,10 @@
 //! and no socket: the rest of the gateway sees [`Host`] and the two traits of [`crate::handler`].
 //!
 //! - [`Host`] gives a plugin in a role, as a [`Handler`](crate::handler::Handler) or a
-//!   [`Selector`](crate::handler::Selector). `registry` knows every plugin by name and exchanges its generation for all
-//!   its uses at once; `reload` watches the directory and says when.
+//!   [`Selector`](crate::handler::Selector). `registry` knows every plugin by name and where its next generation
+//!   comes from, `entry` is one of them and exchanges its generation for all its uses at once; `reload` watches the
+//!   directory and says when.
+//! - `history` is what a plugin's generations have been, and `archive` keeps it, and their bytes, on disk.
 //! - `component` makes a file into checked, compiled code (`interface` is the check, `cache` spares the compiler);
 //!   `instance` is the one place where a store is made; `usage` keeps the instances of one use.
 //! - `handler` and `selector` run calls, the first by its `workers`; `limits` and `output` hold them to their bounds, `capability` is
@@ -17,13 +19,16 @@
 
 pub mod build;
 
+mod archive;
 mod bindings;
 mod cache;
 mod capability;
 mod component;
 mod engine;
+mod entry;
 mod file;
 mod handler;
+mod history;
 mod host;
 mod instance;
 mod interface;
@@ -36,6 +41,7 @@ mod status;
 mod usage;
 mod workers;
 
-pub use host::{Host, HostSettings, PluginError};
+pub use history::{By, Fate, FirstOffset};
+pub use host::{Host, HostSettings, PluginError, RollbackError};
 pub use reload::Watch;
-pub use status::{GenerationStatus, PluginStatus, Role};
+pub use status::{GenerationStatus, PluginStatus, RefusedStatus, Role, UseStatus};

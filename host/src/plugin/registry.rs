@@ -1,38 +1,38 @@
-//! Every plugin by its name, and the exchange of generations.
+//! Every plugin by its name, and where its next generation comes from: the file, or what was kept of its past.
 //!
-//! An exchange is one store of one pointer, which every use of that name reads: there is no moment at which two uses
-//! begin calls on different generations. Before it, the new generation has been compiled and checked, and has given a
-//! ready instance to every use; a failure before that point changes nothing but the status.
+//! The file says what serves, except where an operator rolled back from what it holds, or where it was refused and what
+//! served before is kept: that goes on then, over a restart too.
 
 use std::{
     collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::SystemTime,
 };
 
-use arc_swap::ArcSwapOption;
+use bytes::Bytes;
 use tokio::runtime;
 use wasmtime::component::Linker;
 
 use super::{
+    archive::Archive,
     cache::Cache,
     capability,
     component::{Component, digest},
     engine::Engine,
-    host::{HostSettings, PluginError},
-    instance::{Instance, Settings, State},
-    status::{GenerationStatus, PluginStatus, Role},
+    entry::Plugin,
+    history::{By, Change, Digest, Refusal},
+    host::{HostSettings, PluginError, RollbackError},
+    instance::{Settings, State},
+    status::Role,
     usage::Usage,
 };
 use crate::{
     config::{Isolation, PluginUse},
-    handler::Generation,
+    handler::{Beginning, Generation},
 };
 
-/// Generations remembered.
-const HISTORY: usize = 16;
 /// A plugin's file may have this many bytes.
 const FILE_SIZE: u64 = 256 << 20;
 
@@ -40,7 +40,17 @@ const FILE_SIZE: u64 = 256 << 20;
 pub(super) struct Registry {
     pub(super) directory: PathBuf,
     loader: Loader,
+    /// Where each plugin has a directory for its past.
+    history_directory: Option<PathBuf>,
     plugins: Mutex<BTreeMap<Arc<str>, Arc<Plugin>>>,
+}
+
+/// A file that was refused.
+#[derive(Debug)]
+pub(super) struct Refused {
+    pub(super) error: PluginError,
+    /// What it held, where it could be read.
+    pub(super) digest: Option<Digest>,
 }
 
 /// What it takes to make a file into a component.
@@ -49,23 +59,6 @@ pub(super) struct Loader {
     linker: Arc<Linker<State>>,
     cache: Arc<Cache>,
     runtime: runtime::Handle,
-}
-
-/// One plugin.
-pub(super) struct Plugin {
-    pub(super) name: Arc<str>,
-    pub(super) file: PathBuf,
-    serving: ArcSwapOption<Component>,
-    /// Held while a generation is proved and exchanged, and while a use is added: so no use misses an exchange.
-    exchange: tokio::sync::Mutex<()>,
-    uses: Mutex<Vec<Weak<Usage>>>,
-    history: Mutex<History>,
-}
-
-#[derive(Default)]
-struct History {
-    generations: Vec<GenerationStatus>,
-    last_error: Option<String>,
 }
 
 impl Loader {
@@ -78,7 +71,7 @@ impl Loader {
     }
 
     /// Compiles on a thread where that disturbs nobody.
-    async fn load(&self, generation: Generation, bytes: Vec<u8>) -> Result<Component, String> {
+    async fn load(&self, generation: Generation, bytes: Bytes) -> Result<Component, String> {
         let (linker, cache) = (self.linker.clone(), self.cache.clone());
         let load = move || Component::load(&linker, &cache, generation, &bytes);
         self.runtime
@@ -90,8 +83,9 @@ impl Loader {
 
 impl Registry {
     /// No plugin yet.
-    pub(super) fn new(directory: PathBuf, loader: Loader) -> Self {
-        Self { directory, loader, plugins: Mutex::default() }
+    pub(super) fn new(settings: HostSettings, loader: Loader) -> Self {
+        let HostSettings { directory, history_directory, .. } = settings;
+        Self { directory, loader, history_directory, plugins: Mutex::default() }
     }
 
     /// Every plugin, by name.
@@ -113,29 +107,65 @@ impl Registry {
         isolation: Isolation,
         max_instances: usize,
     ) -> Result<Arc<Usage>, PluginError> {
-        let settings = Settings::new(&owner, plugin, output_topic);
+        let settings = Arc::new(Settings::new(&owner, plugin, output_topic));
         let plugin = self.entry(&plugin.plugin);
-        let _exchange = plugin.exchange.lock().await;
-        let component = match plugin.serving() {
-            Some(component) => component,
-            None => self.first(&plugin).await.inspect_err(|error| {
-                plugin.history().last_error = Some(error.to_string());
-            })?,
+        let make = |component: Arc<Component>| {
+            Usage::new(
+                (plugin.clone(), component),
+                (owner.clone(), role),
+                settings.clone(),
+                self.loader.engine.clone(),
+                isolation,
+                max_instances,
+            )
         };
-        let usage = Usage::new(
-            (plugin.clone(), component.clone()),
-            (owner, role),
-            settings,
-            self.loader.engine.clone(),
-            isolation,
-            max_instances,
-        );
-        let ready =
-            plugin.prove(&usage, &component).await.map_err(|cause| plugin.refused(cause))?;
-        usage.adopt(component.clone(), ready);
-        let usage = Arc::new(usage);
-        plugin.uses().push(Arc::downgrade(&usage));
-        plugin.serve(component);
+        let _exchange = plugin.exchanging().await;
+        match plugin.serving() {
+            Some(component) => plugin.take_on(make(component.clone()), component).await,
+            None => self.begin(&plugin, make).await.inspect_err(|error| {
+                plugin.says(Some(error.to_string()));
+            }),
+        }
+    }
+
+    /// Lets a plugin serve for the first time in this process, with its first use.
+    async fn begin(
+        &self,
+        plugin: &Plugin,
+        make: impl Fn(Arc<Component>) -> Usage,
+    ) -> Result<Arc<Usage>, PluginError> {
+        let file = self.file(plugin);
+        let digest = file.as_ref().ok().map(|(generation, _)| Digest(generation.digest));
+        let instead = plugin.archive.view().history().instead_of(digest);
+        if let Some(kept) = instead {
+            match self.begin_with(plugin, self.kept(plugin, kept).await, None, &make).await {
+                Ok(usage) => {
+                    plugin.says_instead_of(digest);
+                    return Ok(usage);
+                }
+                Err(error) => tracing::error!(
+                    plugin = %plugin.name, generation = %kept, %error,
+                    "What served before cannot go on; the file is taken."
+                ),
+            }
+        }
+        let (generation, bytes) = file?;
+        let component = self.load(plugin, generation, &bytes).await;
+        let usage = self.begin_with(plugin, component, Some(By::File), &make).await?;
+        self.remember(plugin, Some(bytes)).await.ok(); // it was said, and the file is there
+        Ok(usage)
+    }
+
+    async fn begin_with(
+        &self,
+        plugin: &Plugin,
+        component: Result<Arc<Component>, PluginError>,
+        by: Option<By>,
+        make: impl Fn(Arc<Component>) -> Usage,
+    ) -> Result<Arc<Usage>, PluginError> {
+        let component = component?;
+        let usage = plugin.take_on(make(component.clone()), component.clone()).await?;
+        plugin.serve(component, by);
         Ok(usage)
     }
 
@@ -143,160 +173,158 @@ impl Registry {
     ///
     /// # Errors
     /// What is wrong with the file; the generation that serves goes on.
-    pub(super) async fn refresh(&self, plugin: &Plugin) -> Result<(), PluginError> {
-        let bytes = match read(&plugin.file) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(source) => {
-                return Err(PluginError::Unreadable { file: plugin.file.clone(), source });
-            }
-            Ok(bytes) => bytes,
+    pub(super) async fn refresh(&self, plugin: &Plugin) -> Result<(), Refused> {
+        let (generation, bytes) = match self.file(plugin) {
+            Err(PluginError::Missing { .. }) => return Ok(()),
+            Err(error) => return Err(Refused { error, digest: None }),
+            Ok(file) => file,
         };
-        let generation = Generation { plugin: plugin.name.clone(), digest: digest(&bytes) };
-        let serves = || plugin.serving().is_some_and(|serving| serving.generation == generation);
-        if serves() {
-            plugin.history().last_error = None;
+        let digest = Digest(generation.digest);
+        if plugin.needs_nothing_of(&generation) {
             return Ok(());
         }
-        let refused = |cause| plugin.refused(cause);
-        let component =
-            Arc::new(self.loader.load(generation.clone(), bytes).await.map_err(refused)?);
-        let _exchange = plugin.exchange.lock().await;
-        if !serves() {
-            plugin.exchange(component).await.map_err(refused)?;
+        let refused = |error| Refused { error, digest: Some(digest) };
+        let component = self.load(plugin, generation.clone(), &bytes).await.map_err(refused)?;
+        let _exchange = plugin.exchanging().await;
+        if !plugin.needs_nothing_of(&generation) {
+            let exchanged = plugin.exchange(component, Some(By::File)).await;
+            exchanged.map_err(|cause| refused(plugin.refused(cause)))?;
+            self.remember(plugin, Some(bytes)).await.ok(); // it was said, and the file is there
         }
         Ok(())
     }
 
-    async fn first(&self, plugin: &Plugin) -> Result<Arc<Component>, PluginError> {
-        let bytes = match read(&plugin.file) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let available = available(&self.directory);
-                let file = plugin.file.clone();
-                return Err(PluginError::Missing { name: plugin.name.clone(), file, available });
-            }
-            Err(source) => {
-                return Err(PluginError::Unreadable { file: plugin.file.clone(), source });
+    /// Goes back to an older generation, or to the one whose digest begins with `to`.
+    pub(super) async fn roll_back(
+        &self,
+        plugin: &Plugin,
+        to: Option<&str>,
+    ) -> Result<(), RollbackError> {
+        let _exchange = plugin.exchanging().await;
+        let target = {
+            let view = plugin.archive.view();
+            let is_kept = |digest| view.keeps(digest);
+            match to {
+                None => view.history().older(is_kept),
+                Some(prefix) => view.history().find(prefix, is_kept),
             }
         };
+        let target = target.map_err(|unfit| RollbackError::of(&plugin.name, to, unfit))?;
+        let unusable = |error: PluginError| RollbackError::Unusable(error.to_string());
+        let component = self.kept(plugin, target).await.map_err(unusable)?;
+        let exchanged = plugin.exchange(component, Some(By::Rollback)).await;
+        exchanged.map_err(RollbackError::Unusable)?;
+        self.remember(plugin, None).await.map_err(RollbackError::NotRemembered)
+    }
+
+    /// Does what another process that shares the history was told: to roll back.
+    pub(super) async fn follow(&self, plugin: &Plugin) {
+        let archive = plugin.archive.clone();
+        self.blocking(move || archive.refresh()).await;
+        let _exchange = plugin.exchanging().await;
+        let Some(serving) = plugin.serving().map(|serving| Digest(serving.generation.digest))
+        else {
+            return;
+        };
+        let Some(told) = plugin.archive.view().history().rolled_back_to() else { return };
+        if told == serving {
+            return;
+        }
+        let followed = match self.kept(plugin, told).await {
+            Ok(component) => plugin.exchange(component, None).await,
+            Err(error) => Err(error.to_string()),
+        };
+        if let Err(error) = followed {
+            tracing::error!(plugin = %plugin.name, to = %told, %error,
+                "Another gateway of this directory was rolled back; this one could not follow.");
+        }
+    }
+
+    /// Takes note of where generations began.
+    pub(super) fn note(&self, beginning: Beginning) {
+        if let Some(plugin) = self.plugin(&beginning.generation.plugin) {
+            plugin.archive.apply(Change::Begin(beginning));
+        }
+    }
+
+    /// Writes what is known of every plugin's past.
+    pub(super) async fn flush(&self) {
+        for plugin in self.plugins() {
+            self.remember(&plugin, None).await.ok(); // it was said
+        }
+    }
+
+    /// Says that the file was refused, and remembers it.
+    pub(super) async fn report(&self, plugin: &Plugin, refused: Refused) {
+        plugin.report(&refused.error);
+        if let Some(digest) = refused.digest {
+            let (at, reason) = (SystemTime::now(), refused.error.to_string());
+            plugin.archive.apply(Change::Refuse(Refusal { digest, at, reason }));
+            self.remember(plugin, None).await.ok(); // it was said
+        }
+    }
+
+    /// Writes what happened, with the bytes of the generation that serves where they are not kept yet.
+    async fn remember(&self, plugin: &Plugin, bytes: Option<Bytes>) -> Result<(), String> {
+        let archive = plugin.archive.clone();
+        let serving = plugin.serving().map(|serving| Digest(serving.generation.digest));
+        let remember = move || {
+            if let (Some(bytes), Some(serving)) = (bytes, serving) {
+                archive.keep(serving, &bytes);
+            }
+            archive.flush()
+        };
+        self.blocking(remember).await
+    }
+
+    async fn blocking<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+        let done = self.loader.runtime.spawn_blocking(work).await;
+        done.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+    }
+
+    /// What the plugin's file holds.
+    fn file(&self, plugin: &Plugin) -> Result<(Generation, Bytes), PluginError> {
+        let bytes = read(&plugin.file).map_err(|source| match source.kind() {
+            io::ErrorKind::NotFound => {
+                let (name, file) = (plugin.name.clone(), plugin.file.clone());
+                PluginError::Missing { name, file, available: available(&self.directory) }
+            }
+            _ => PluginError::Unreadable { file: plugin.file.clone(), source },
+        })?;
         let generation = Generation { plugin: plugin.name.clone(), digest: digest(&bytes) };
-        let component = self.loader.load(generation, bytes).await;
+        Ok((generation, bytes.into()))
+    }
+
+    /// A generation that is kept.
+    async fn kept(&self, plugin: &Plugin, digest: Digest) -> Result<Arc<Component>, PluginError> {
+        let archive = plugin.archive.clone();
+        let bytes = self.blocking(move || archive.bytes(digest)).await;
+        let generation = Generation { plugin: plugin.name.clone(), digest: digest.0 };
+        let bytes = bytes.map_err(|cause| plugin.refused(cause))?;
+        self.load(plugin, generation, &bytes.into()).await
+    }
+
+    async fn load(
+        &self,
+        plugin: &Plugin,
+        generation: Generation,
+        bytes: &Bytes,
+    ) -> Result<Arc<Component>, PluginError> {
+        let component = self.loader.load(generation, bytes.clone()).await;
         component.map(Arc::new).map_err(|cause| plugin.refused(cause))
     }
 
     fn entry(&self, name: &Arc<str>) -> Arc<Plugin> {
-        let make =
-            || Arc::new(Plugin::new(name.clone(), self.directory.join(format!("{name}.wasm"))));
+        let make = || {
+            let past = self.history_directory.as_ref().map(|directory| directory.join(&**name));
+            let file = self.directory.join(format!("{name}.wasm"));
+            Arc::new(Plugin::new(name.clone(), file, Archive::open(past)))
+        };
         self.lock().entry(name.clone()).or_insert_with(make).clone()
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, Arc<Plugin>>> {
         self.plugins.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Plugin {
-    fn new(name: Arc<str>, file: PathBuf) -> Self {
-        Self {
-            name,
-            file,
-            serving: ArcSwapOption::empty(),
-            exchange: tokio::sync::Mutex::default(),
-            uses: Mutex::default(),
-            history: Mutex::default(),
-        }
-    }
-
-    /// What serves; `None` before the first use.
-    pub(super) fn serving(&self) -> Option<Arc<Component>> {
-        self.serving.load_full()
-    }
-
-    /// What is to be seen of it.
-    pub(super) fn status(&self) -> PluginStatus {
-        let serving = self.serving();
-        let history = self.history();
-        PluginStatus {
-            name: self.name.clone(),
-            roles: serving.as_ref().map(|component| component.roles.clone()).unwrap_or_default(),
-            generation: serving.as_ref().map(|component| component.generation.clone()),
-            since: history.generations.last().map(|generation| generation.since),
-            last_error: history.last_error.clone(),
-            generations: history.generations.clone(),
-        }
-    }
-
-    /// Says that the file was refused, where an operator looks.
-    pub(super) fn report(&self, error: &PluginError) {
-        let message = error.to_string();
-        match self.serving() {
-            Some(serving) => tracing::error!(
-                plugin = %self.name, serving = %serving.generation.short(), "{message}. The old generation serves on."
-            ),
-            None => tracing::error!(plugin = %self.name, "{message}."),
-        }
-        self.history().last_error = Some(message);
-    }
-
-    /// An error with the file's name.
-    fn refused(&self, cause: String) -> PluginError {
-        PluginError::Refused { file: self.file.clone(), cause }
-    }
-
-    /// Proves `component` for every use and lets it serve.
-    async fn exchange(&self, component: Arc<Component>) -> Result<(), String> {
-        let uses: Vec<_> = self.uses().iter().filter_map(Weak::upgrade).collect();
-        let mut ready = Vec::with_capacity(uses.len());
-        for usage in uses {
-            let instance = self.prove(&usage, &component).await?;
-            ready.push((usage, instance));
-        }
-        self.serve(component.clone());
-        for (usage, instance) in ready {
-            usage.adopt(component.clone(), instance);
-        }
-        Ok(())
-    }
-
-    async fn prove(&self, usage: &Usage, component: &Component) -> Result<Instance, String> {
-        if !component.roles.contains(&usage.role) {
-            return Err(format!(
-                "{} uses it as a {}, but it does not export {}",
-                usage.owner,
-                usage.role,
-                usage.role.interface()
-            ));
-        }
-        usage.prove(component).await.map_err(|failure| format!("for {}: {failure}", usage.owner))
-    }
-
-    fn serve(&self, component: Arc<Component>) {
-        let mut history = self.history();
-        history.last_error = None;
-        let before = self.serving.swap(Some(component.clone()));
-        if before.as_ref().is_some_and(|before| Arc::ptr_eq(before, &component)) {
-            return;
-        }
-        tracing::info!(
-            plugin = %self.name, generation = %component.generation.short(),
-            before = before.map(|before| before.generation.short()), "The plugin serves."
-        );
-        let generation =
-            GenerationStatus { generation: component.generation.clone(), since: SystemTime::now() };
-        history.generations.push(generation);
-        let surplus = history.generations.len().saturating_sub(HISTORY);
-        history.generations.drain(..surplus);
-    }
-
-    /// The uses, without those that are gone.
-    fn uses(&self) -> MutexGuard<'_, Vec<Weak<Usage>>> {
-        let mut uses = self.uses.lock().unwrap_or_else(PoisonError::into_inner);
-        uses.retain(|usage| usage.strong_count() > 0);
-        uses
-    }
-
-    fn history(&self) -> MutexGuard<'_, History> {
-        self.history.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -340,6 +368,7 @@ mod tests {
         let host = Host::new(HostSettings {
             directory: directory.path().into(),
             cache_directory: directory.path().join("cache"),
+            history_directory: None,
             threads: 1,
         })
         .unwrap();

@@ -23,7 +23,7 @@ use std::{
 
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 
-use super::host::{Inner, PluginError};
+use super::{entry::Plugin, host::Inner, registry::Refused};
 
 /// How long a file must not change before it is read.
 const QUIET: Duration = Duration::from_millis(100);
@@ -54,6 +54,7 @@ impl Watch {
             stop: stop.clone(),
             events: Events::new(directory, wake.clone()),
             files: HashMap::new(),
+            histories: HashMap::new(),
         };
         thread::Builder::new().name("keyway-plugins".into()).spawn(move || watcher.run(&woken))?;
         Ok(Self { stop, wake })
@@ -72,6 +73,7 @@ struct Watcher {
     stop: Arc<AtomicBool>,
     events: Events,
     files: HashMap<Arc<str>, File>,
+    histories: HashMap<Arc<str>, Option<Stamp>>,
 }
 
 impl Watcher {
@@ -90,6 +92,7 @@ impl Watcher {
     fn look(&mut self, host: &Inner) -> bool {
         let mut undecided = false;
         for plugin in host.registry.plugins() {
+            self.follow(host, &plugin);
             let file = self.files.entry(plugin.name.clone()).or_default();
             match file.observe(Instant::now(), Stamp::of(&plugin.file)) {
                 Step::Rest => {}
@@ -100,10 +103,22 @@ impl Watcher {
                     undecided |= refused.is_some();
                     file.refused = refused;
                 }
-                Step::Report(error) => plugin.report(&error),
+                Step::Report(refused) => {
+                    host.threads.handle().block_on(host.registry.report(&plugin, refused));
+                }
             }
         }
         undecided
+    }
+
+    /// Reads a plugin's history when it has changed, as another process that shares it may have done.
+    fn follow(&mut self, host: &Inner, plugin: &Plugin) {
+        let Some(stamp) = plugin.archive.file().as_deref().and_then(Stamp::of) else { return };
+        let seen = self.histories.entry(plugin.name.clone()).or_default();
+        if seen.as_ref() != Some(&stamp) {
+            *seen = Some(stamp);
+            host.threads.handle().block_on(host.registry.follow(plugin));
+        }
     }
 }
 
@@ -113,7 +128,7 @@ struct File {
     stamp: Option<Stamp>,
     changed: Option<Instant>,
     read: bool,
-    refused: Option<PluginError>,
+    refused: Option<Refused>,
 }
 
 /// What is to be done about one file.
@@ -126,7 +141,7 @@ enum Step {
     /// It has changed and is quiet.
     Read,
     /// It was refused and has stayed as it is.
-    Report(PluginError),
+    Report(Refused),
 }
 
 impl File {
@@ -236,7 +251,7 @@ fn nearest(directory: &Path) -> Option<&Path> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::host::PluginError, *};
 
     fn stamp(length: u64) -> Option<Stamp> {
         Some(Stamp {
@@ -247,8 +262,8 @@ mod tests {
         })
     }
 
-    fn refused() -> Option<PluginError> {
-        Some(PluginError::Start("refused".into()))
+    fn refused() -> Option<Refused> {
+        Some(Refused { error: PluginError::Start("refused".into()), digest: None })
     }
 
     #[test]

@@ -96,9 +96,15 @@ async fn select(
     let turn = usage.turn().await;
     let generation = turn.generation();
     let failed = |failure| SelectError::Failed { generation: generation.clone(), failure };
-    let mut instance = turn.instance().await.map_err(failed)?;
-    let answer = instance.select(&candidate, partitions).await.map_err(failed)?;
-    turn.give_back(instance);
+    let answer = async {
+        let mut instance = turn.instance().await?;
+        let answer = instance.select(&candidate, partitions).await?;
+        turn.give_back(instance);
+        Ok(answer)
+    };
+    let answer = answer.await;
+    turn.count(1, answer.is_err());
+    let answer = answer.map_err(failed)?;
     match answer {
         Err(reason) => Err(SelectError::Refused { generation, reason }),
         Ok(Target::Partition(given)) if given >= partitions => {

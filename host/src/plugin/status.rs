@@ -2,6 +2,7 @@
 
 use std::{fmt, sync::Arc, time::SystemTime};
 
+use super::history::{By, Fate, FirstOffset};
 use crate::handler::Generation;
 
 /// One plugin, by its name.
@@ -13,13 +14,21 @@ pub struct PluginStatus {
     pub roles: Vec<Role>,
     /// The generation that serves; `None` when none ever loaded.
     pub generation: Option<Generation>,
-    /// Since when it serves.
+    /// Since when it serves, over restarts.
     pub since: Option<SystemTime>,
     /// What was wrong with the last file that was refused, with the file's name and the cause; `None` once a good one
     /// has replaced it.
     pub last_error: Option<String>,
-    /// Every generation of this process's life, oldest first; the last 16.
+    /// Every generation that served, oldest first, over restarts; one that served twice is there twice. The last 32.
     pub generations: Vec<GenerationStatus>,
+    /// Generations that were refused and never served, oldest first; the last 8.
+    pub refused: Vec<RefusedStatus>,
+    /// What was rolled back from, and is not taken from the file again before another one has been there.
+    pub rolled_back_from: Vec<Generation>,
+    /// What is wrong with the history on disk.
+    pub history_error: Option<String>,
+    /// Who uses it now.
+    pub uses: Vec<UseStatus>,
 }
 
 /// One generation in a plugin's history.
@@ -29,6 +38,44 @@ pub struct GenerationStatus {
     pub generation: Generation,
     /// When it began to serve.
     pub since: SystemTime,
+    /// When it ended to; `None`: it serves.
+    pub until: Option<SystemTime>,
+    /// Who let it serve.
+    pub by: By,
+    /// What became of it.
+    pub fate: Fate,
+    /// How many bytes are kept of it; `None`: it cannot be rolled back to any more.
+    pub kept: Option<u64>,
+    /// The lowest offset of each partition that it was given, by members of the processes that share this history.
+    pub first_offsets: Vec<FirstOffset>,
+}
+
+/// A generation that was refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefusedStatus {
+    /// Which.
+    pub generation: Generation,
+    /// When it was last.
+    pub at: SystemTime,
+    /// With the file's name and the cause.
+    pub reason: String,
+}
+
+/// One use of a plugin: each has instances and a configuration of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UseStatus {
+    /// Whose it is, such as `group my-topic-group-1`.
+    pub owner: String,
+    /// As what.
+    pub role: Role,
+    /// What is configured, by its keys alone: the values may be secrets.
+    pub config: Vec<String>,
+    /// Instances that are kept or at work.
+    pub instances: usize,
+    /// Records that the plugin was called for, since this process started.
+    pub calls: u64,
+    /// Of them, those that trapped, ran out of time or broke another bound.
+    pub failures: u64,
 }
 
 /// What a component can be.

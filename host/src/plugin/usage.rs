@@ -3,7 +3,10 @@
 //! Instances are kept by generation. Whoever takes a turn holds the generation it began with until it ends; the kept
 //! instances of an older generation go as soon as nobody uses them, and its code with the last of them.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicU64, Ordering::Relaxed},
+};
 
 use arc_swap::ArcSwap;
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -11,9 +14,9 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use super::{
     component::Component,
     engine::{COMMON, Engine, IdleSlot, OWN, Share},
+    entry::Plugin,
     instance::{Instance, Settings},
-    registry::Plugin,
-    status::Role,
+    status::{Role, UseStatus},
 };
 use crate::{
     config::Isolation,
@@ -31,7 +34,10 @@ pub(super) struct Usage {
     share: Share,
     isolation: Isolation,
     turns: Semaphore,
+    max_instances: usize,
     instances: ArcSwap<Instances>,
+    calls: AtomicU64,
+    failures: AtomicU64,
 }
 
 /// The instances of one generation that wait for their next call.
@@ -53,21 +59,25 @@ impl Usage {
     pub(super) fn new(
         (plugin, component): (Arc<Plugin>, Arc<Component>),
         (owner, role): (String, Role),
-        settings: Settings,
+        settings: Arc<Settings>,
         engine: Arc<Engine>,
         isolation: Isolation,
         max_instances: usize,
     ) -> Self {
+        let max_instances = max_instances.clamp(1, COMMON + OWN);
         Self {
             plugin,
             owner,
             role,
-            settings: Arc::new(settings),
+            settings,
             share: engine.share(),
             engine,
             isolation,
-            turns: Semaphore::new(max_instances.clamp(1, COMMON + OWN)),
+            turns: Semaphore::new(max_instances),
+            max_instances,
             instances: ArcSwap::from_pointee(Instances::of(component)),
+            calls: AtomicU64::new(0),
+            failures: AtomicU64::new(0),
         }
     }
 
@@ -81,6 +91,19 @@ impl Usage {
     /// The generation that serves.
     pub(super) fn generation(&self) -> Generation {
         self.serving().component.generation.clone()
+    }
+
+    /// What is to be seen of it.
+    pub(super) fn status(&self) -> UseStatus {
+        let at_work = self.max_instances - self.turns.available_permits();
+        UseStatus {
+            owner: self.owner.clone(),
+            role: self.role,
+            config: self.settings.config_keys.clone(),
+            instances: self.instances.load().lock().len() + at_work,
+            calls: self.calls.load(Relaxed),
+            failures: self.failures.load(Relaxed),
+        }
     }
 
     /// Makes the first instance of `component` for this use, which proves that it can be: `init` is called.
@@ -154,6 +177,14 @@ impl Turn<'_> {
             && let Some(slot) = self.usage.engine.idle_slot()
         {
             self.instances.lock().push((instance, slot));
+        }
+    }
+
+    /// Counts calls that have ended, of which the last may have failed.
+    pub(super) fn count(&self, calls: usize, failed: bool) {
+        self.usage.calls.fetch_add(calls as u64, Relaxed);
+        if failed {
+            self.usage.failures.fetch_add(1, Relaxed);
         }
     }
 

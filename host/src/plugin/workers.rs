@@ -151,6 +151,11 @@ impl Drop for Worker {
 impl Run {
     async fn handle(mut self, turn: &Turn<'_>, instance: &mut Option<Instance>) {
         self.generation = Some(turn.generation());
+        self.handle_some(turn, instance).await;
+        turn.count(self.outcomes.len(), matches!(self.outcomes.last(), Some(Outcome::Failed(_))));
+    }
+
+    async fn handle_some(&mut self, turn: &Turn<'_>, instance: &mut Option<Instance>) {
         let began = Instant::now();
         while self.outcomes.len() < self.deliveries.len() {
             if self.answer.as_ref().is_none_or(oneshot::Sender::is_closed) {

@@ -4,6 +4,7 @@
 #[path = "../support/gateway.rs"]
 #[allow(dead_code, reason = "each test binary uses its part of the support")]
 mod gateway;
+mod generations;
 #[path = "../support/kafka.rs"]
 mod kafka;
 #[path = "../support/plugins.rs"]

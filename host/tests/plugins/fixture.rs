@@ -3,7 +3,7 @@
 use std::{
     fs,
     future::Future,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -42,7 +42,7 @@ impl Fixture {
     pub(crate) fn over(root: TempDir, directory: PathBuf) -> Self {
         // Shared by all tests: they are about plugins, and compiling the same ones again would be most of their time.
         let cache = examples::built().join("cache");
-        let host = Self::host(&directory, &cache);
+        let host = Self::host(root.path(), &directory, &cache);
         Self { host, directory, cache, root }
     }
 
@@ -54,19 +54,20 @@ impl Fixture {
     }
 
     /// The directory around the plugin directory.
-    pub(crate) fn root(&self) -> &std::path::Path {
+    pub(crate) fn root(&self) -> &Path {
         self.root.path()
     }
 
     /// Another host over the same directories, as after a restart.
     pub(crate) fn restart(&mut self) {
-        self.host = Self::host(&self.directory, &self.cache);
+        self.host = Self::host(self.root.path(), &self.directory, &self.cache);
     }
 
-    fn host(directory: &std::path::Path, cache: &std::path::Path) -> Host {
+    fn host(root: &Path, directory: &Path, cache: &Path) -> Host {
         Host::new(HostSettings {
             directory: directory.into(),
             cache_directory: cache.into(),
+            history_directory: Some(root.join("history")),
             threads: 2,
         })
         .unwrap()

@@ -8,6 +8,7 @@ mod builds;
 mod cache;
 mod calls;
 mod fixture;
+mod generations;
 mod hostile;
 mod limits;
 mod logs;

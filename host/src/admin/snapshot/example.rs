@@ -12,7 +12,9 @@ use crate::{
     config::{self, Config},
     dispatch::{GroupStatus, HotKey, MemberState, MemberStatus, PartitionStatus},
     handler::Generation,
-    plugin::{GenerationStatus, PluginStatus, Role},
+    plugin::{
+        By, Fate, FirstOffset, GenerationStatus, PluginStatus, RefusedStatus, Role, UseStatus,
+    },
     record::TopicPartition,
 };
 
@@ -101,15 +103,6 @@ pub(crate) fn generation(plugin: &str, byte: u8) -> Generation {
 }
 
 pub(crate) fn view() -> View {
-    let since = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
-    let plugin = |name: &str, byte, role, last_error: Option<&str>| PluginStatus {
-        name: name.into(),
-        roles: vec![role],
-        generation: Some(generation(name, byte)),
-        since: Some(since),
-        last_error: last_error.map(str::to_owned),
-        generations: vec![GenerationStatus { generation: generation(name, byte), since }],
-    };
     let member = |id: &str, state, partition: Option<u32>| MemberStatus {
         id: Some(id.into()),
         state,
@@ -142,17 +135,66 @@ pub(crate) fn view() -> View {
             handled: 40,
             retried: 3,
         }],
-        plugins: vec![
-            plugin("print", 0x0a, Role::Handler, Some("plugins/print.wasm: not a component")),
-            plugin("json-key", 0x0b, Role::Selector, None),
-        ],
+        plugins: vec![print(), plugin("json-key", 0x0b, Role::Selector)],
     }
+}
+
+fn since() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000)
+}
+
+/// A plugin with one generation.
+fn plugin(name: &str, byte: u8, role: Role) -> PluginStatus {
+    PluginStatus {
+        name: name.into(),
+        roles: vec![role],
+        generation: Some(generation(name, byte)),
+        since: Some(since()),
+        last_error: None,
+        generations: vec![GenerationStatus {
+            generation: generation(name, byte),
+            since: since(),
+            until: None,
+            by: By::File,
+            fate: Fate::Serving,
+            kept: Some(1000),
+            first_offsets: Vec::new(),
+        }],
+        refused: Vec::new(),
+        rolled_back_from: Vec::new(),
+        history_error: None,
+        uses: Vec::new(),
+    }
+}
+
+/// One that was rolled back, and whose file was refused.
+fn print() -> PluginStatus {
+    let error = "plugins/print.wasm: not a component".to_owned();
+    let mut print = plugin("print", 0x0a, Role::Handler);
+    print.last_error = Some(error.clone());
+    print.generations[0].first_offsets = vec![FirstOffset {
+        group: "my-topic-group-1".into(),
+        topic: "my-topic".into(),
+        partition: 0,
+        offset: 17,
+    }];
+    print.refused =
+        vec![RefusedStatus { generation: generation("print", 0x0c), at: since(), reason: error }];
+    print.rolled_back_from = vec![generation("print", 0x0d)];
+    print.uses = vec![UseStatus {
+        owner: "group my-topic-group-1".into(),
+        role: Role::Handler,
+        config: vec!["prefix".into()],
+        instances: 1,
+        calls: 40,
+        failures: 2,
+    }];
+    print
 }
 
 /// Partition 0 has records in the handler's hands, the others have not begun.
 fn reading(partition: u32) -> PartitionStatus {
     let begun = partition == 0;
-    let print = || generation("print", 0x0a);
     PartitionStatus {
         partition: TopicPartition::new("my-topic", partition),
         in_flight: usize::from(begun),
@@ -161,8 +203,7 @@ fn reading(partition: u32) -> PartitionStatus {
         deferred: usize::from(begun),
         oldest: begun.then_some(4_000),
         committed: begun.then_some(40),
-        generation: begun.then(print),
-        first_offsets: if begun { vec![(print(), 17)] } else { Vec::new() },
+        generation: begun.then(|| generation("print", 0x0a)),
         stopped: None,
         parked_lanes: usize::from(begun),
         parked_records: 3 * usize::from(begun),

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::View;
 use crate::{
     handler,
-    plugin::{PluginStatus, Role},
+    plugin::{By, Fate, GenerationStatus, PluginStatus, Role},
 };
 
 /// A plugin.
@@ -25,8 +25,16 @@ pub struct Plugin {
     pub since: Option<String>,
     /// What was wrong with the file that was refused last; `null` once a good one has replaced it.
     pub last_error: Option<String>,
-    /// Every generation, oldest first.
+    /// Every generation that served, oldest first; one that served twice is there twice.
     pub generations: Vec<Generation>,
+    /// Generations that were refused and never served, oldest first.
+    pub refused: Vec<Refused>,
+    /// Generations that were rolled back from, and are not taken from the file before another one has been there.
+    pub rolled_back_from: Vec<String>,
+    /// What is wrong with the history on disk; `null`: nothing.
+    pub history_error: Option<String>,
+    /// Who uses it in this process.
+    pub uses: Vec<Use>,
 }
 
 /// A generation in a plugin's history.
@@ -36,8 +44,27 @@ pub struct Generation {
     pub generation: String,
     /// When it began to serve, as RFC 3339.
     pub since: String,
-    /// The first record of each partition that it was given, by the members of this process.
+    /// When it ended to, as RFC 3339; `null`: it serves.
+    pub until: Option<String>,
+    /// Who let it serve: `file`, `rollback`.
+    pub by: String,
+    /// What became of it: `serving`, `replaced`, `rolled-back`.
+    pub state: String,
+    /// How many bytes are kept of it; `null`: it cannot be rolled back to.
+    pub bytes: Option<u64>,
+    /// The first record of each partition that it was given.
     pub first_offsets: Vec<FirstOffset>,
+}
+
+/// A generation that never served.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// The first twelve hexadecimal digits of its digest.
+    pub generation: String,
+    /// When it was last, as RFC 3339.
+    pub at: String,
+    /// Why.
+    pub reason: String,
 }
 
 /// Where a generation began on one partition.
@@ -53,18 +80,43 @@ pub struct FirstOffset {
     pub offset: u64,
 }
 
+/// One use of a plugin.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Use {
+    /// Whose it is, such as `group my-topic-group-1`.
+    pub owner: String,
+    /// As what: `handler`, `selector`.
+    pub role: String,
+    /// What is configured, without the values: they may be secrets.
+    pub config: Vec<String>,
+    /// Instances that are kept or at work.
+    pub instances: usize,
+    /// Records that the plugin was called for, since the gateway started.
+    pub calls: u64,
+    /// Of them, those that trapped, ran out of time or broke another bound.
+    pub failures: u64,
+}
+
 /// Every plugin that the view knows, by name.
 pub fn plugins(view: &View) -> Vec<Plugin> {
-    let mut plugins: Vec<_> = view.plugins.iter().map(|status| plugin(status, view)).collect();
+    let mut plugins: Vec<_> = view.plugins.iter().map(plugin).collect();
     plugins.sort_by(|a, b| a.name.cmp(&b.name));
     plugins
 }
 
-fn plugin(status: &PluginStatus, view: &View) -> Plugin {
-    let generations = status.generations.iter().map(|generation| Generation {
-        generation: generation.generation.short(),
-        since: rfc_3339(generation.since),
-        first_offsets: first_offsets(&generation.generation, view),
+fn plugin(status: &PluginStatus) -> Plugin {
+    let refused = status.refused.iter().map(|refused| Refused {
+        generation: refused.generation.short(),
+        at: rfc_3339(refused.at),
+        reason: refused.reason.clone(),
+    });
+    let uses = status.uses.iter().map(|usage| Use {
+        owner: usage.owner.clone(),
+        role: role_name(usage.role).to_owned(),
+        config: usage.config.clone(),
+        instances: usage.instances,
+        calls: usage.calls,
+        failures: usage.failures,
     });
     Plugin {
         name: status.name.to_string(),
@@ -73,24 +125,39 @@ fn plugin(status: &PluginStatus, view: &View) -> Plugin {
         digest: status.generation.as_ref().map(handler::Generation::long),
         since: status.since.map(rfc_3339),
         last_error: status.last_error.clone(),
-        generations: generations.collect(),
+        generations: status.generations.iter().map(generation).collect(),
+        refused: refused.collect(),
+        rolled_back_from: status.rolled_back_from.iter().map(handler::Generation::short).collect(),
+        history_error: status.history_error.clone(),
+        uses: uses.collect(),
     }
 }
 
-fn first_offsets(generation: &handler::Generation, view: &View) -> Vec<FirstOffset> {
-    let mut first_offsets = Vec::new();
-    for group in &view.groups {
-        for partition in group.members.iter().flat_map(|member| &member.partitions) {
-            let of_this = partition.first_offsets.iter().filter(|(given, _)| given == generation);
-            first_offsets.extend(of_this.map(|(_, offset)| FirstOffset {
-                group: group.id.to_string(),
-                topic: partition.partition.topic.to_string(),
-                partition: partition.partition.partition,
-                offset: *offset,
-            }));
-        }
+fn generation(status: &GenerationStatus) -> Generation {
+    let first_offsets = status.first_offsets.iter().map(|first| FirstOffset {
+        group: first.group.to_string(),
+        topic: first.topic.to_string(),
+        partition: first.partition,
+        offset: first.offset,
+    });
+    let by = match status.by {
+        By::File => "file",
+        By::Rollback => "rollback",
+    };
+    let state = match status.fate {
+        Fate::Serving => "serving",
+        Fate::Replaced => "replaced",
+        Fate::RolledBack => "rolled-back",
+    };
+    Generation {
+        generation: status.generation.short(),
+        since: rfc_3339(status.since),
+        until: status.until.map(rfc_3339),
+        by: by.to_owned(),
+        state: state.to_owned(),
+        bytes: status.kept,
+        first_offsets: first_offsets.collect(),
     }
-    first_offsets
 }
 
 fn role_name(role: Role) -> &'static str {
@@ -125,9 +192,28 @@ mod tests {
                 "generations": [{
                     "generation": "0a0a0a0a0a0a",
                     "since": "2023-11-14T22:13:20.000Z",
+                    "until": null,
+                    "by": "file",
+                    "state": "serving",
+                    "bytes": 1000,
                     "first_offsets": [
                         {"group": "my-topic-group-1", "topic": "my-topic", "partition": 0, "offset": 17},
                     ],
+                }],
+                "refused": [{
+                    "generation": "0c0c0c0c0c0c",
+                    "at": "2023-11-14T22:13:20.000Z",
+                    "reason": "plugins/print.wasm: not a component",
+                }],
+                "rolled_back_from": ["0d0d0d0d0d0d"],
+                "history_error": null,
+                "uses": [{
+                    "owner": "group my-topic-group-1",
+                    "role": "handler",
+                    "config": ["prefix"],
+                    "instances": 1,
+                    "calls": 40,
+                    "failures": 2,
                 }],
             })
         );

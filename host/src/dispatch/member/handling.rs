@@ -1,6 +1,6 @@
 //! Runs on their way to the handler, and what becomes of each record after it.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
@@ -13,7 +13,7 @@ use crate::{
         output::DeadLetter,
         retry::{self, Verdict},
     },
-    handler::{Delivery, Outcome, RunReport},
+    handler::{Beginning, Delivery, Outcome, RunReport},
     record::{NewRecord, Place},
 };
 
@@ -68,7 +68,14 @@ impl Engine {
         let open = self.partitions.get_mut(&lane.slot).filter(|partition| !partition.abandoned);
         let Some(partition) = open else { return };
         if let Some(first) = deliveries.first() {
-            partition.handled_by(&generation, first.record.offset);
+            let offset = first.record.offset;
+            if partition.handled_by(&generation, offset) {
+                let (group, partition) = (self.shared.group.id.clone(), partition.name.clone());
+                let at = SystemTime::now();
+                let beginning =
+                    Beginning { group, partition, offset, generation: generation.clone(), at };
+                self.shared.beginnings.add(beginning);
+            }
         }
         let rest = deliveries.split_off(outcomes.len());
         let mut failed = None;

@@ -29,6 +29,7 @@ use crate::{
     config::{self, Allow, Group, Isolation, Limits, OnReject, Ordering, PluginUse, Retry, Start},
     dispatch::{
         Counters, Scope,
+        beginnings::Beginnings,
         output::Output,
         status::{MemberState, MemberStatus},
     },
@@ -135,6 +136,7 @@ impl Rig {
             group,
             handler: Arc::new(handler),
             counters: Counters::default(),
+            beginnings: Beginnings::default(),
         });
         let engine = Engine::new(shared.clone(), member.commands.clone(), status);
         let (orders, mut waiting) = mpsc::channel(4);
