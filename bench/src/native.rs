@@ -56,7 +56,7 @@ impl Handler for Native {
         // On another thread, as a component's call is.
         let work = tokio::spawn(async move {
             let outcomes = deliveries.iter().map(|delivery| handle(code, &output, delivery));
-            RunReport { generation, outcomes: outcomes.collect(), deliveries }
+            RunReport { generation, on_trial: false, outcomes: outcomes.collect(), deliveries }
         });
         Box::pin(async move { work.await.expect("it does not panic") })
     }

@@ -115,6 +115,8 @@ pub enum Failure {
 pub struct RunReport {
     /// The generation that handled them.
     pub generation: Generation,
+    /// Whether that generation is only tried, beside the one that serves.
+    pub on_trial: bool,
     /// The records of the run, all of them, as they were given.
     pub deliveries: Vec<Delivery>,
     /// What came of the first `outcomes.len()` of them. The run ends after the first outcome that is not

@@ -49,6 +49,9 @@ pub fn router(state: State, listen: SocketAddr) -> Router {
         .route("/plugins", get(plugins::list))
         .route("/plugins/{name}", get(plugins::one))
         .route("/plugins/{name}/rollback", post(plugins::roll_back))
+        .route("/plugins/{name}/canary", post(plugins::canary))
+        .route("/plugins/{name}/promote", post(plugins::promote))
+        .route("/plugins/{name}/abort", post(plugins::abort))
         .route("/replay", post(move |state, body| replay::replay(replays.clone(), state, body)))
         .nest("/dead-letters", dead_letters::routes())
         .route("/key-preview", any(not_yet));

@@ -33,7 +33,10 @@ use tokio::sync::mpsc;
 pub use server::{Bound, Running};
 use snapshot::View;
 
-use crate::{broker::Broker, dispatch::Scope, plugin::RollbackError, record::TopicPartition};
+use crate::{
+    broker::Broker, config::Canary, dispatch::Scope, plugin::GenerationError,
+    record::TopicPartition,
+};
 
 /// This process, as the admin port sees it.
 #[async_trait]
@@ -55,8 +58,8 @@ pub trait Local: Send + Sync + 'static {
         offsets: BTreeMap<TopicPartition, u64>,
     ) -> Result<(), SteerError>;
 
-    /// Has a plugin go back to the generation before, or to the one whose digest begins so, now and after a restart.
-    async fn roll_back(&self, plugin: &str, to: Option<&str>) -> Result<(), RollbackError>;
+    /// Has another generation of a plugin serve, or be tried.
+    async fn choose(&self, plugin: &str, choice: Choice) -> Result<(), GenerationError>;
 
     /// Replays records and tells each step to `lines`, [`snapshot::ReplayLine::End`] last. Ends early when nobody listens to
     /// them any more.
@@ -65,6 +68,30 @@ pub trait Local: Send + Sync + 'static {
     /// What keeps this process from its work that neither the broker's health nor [`Local::view`] shows: that it
     /// still starts, or drains. Empty: nothing does.
     fn not_ready(&self) -> Vec<String>;
+}
+
+/// What an operator wants of a plugin's generations.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// Go back to the one before, or to the one whose digest begins with `to`, now and after a restart.
+    RollBack {
+        /// The first digits of its digest, or all.
+        to: Option<String>,
+    },
+    /// Try one with a share of the records of a group, or of all whose handler the plugin is.
+    Try {
+        /// The group's id.
+        group: Option<String>,
+        /// What, and how.
+        canary: Canary,
+    },
+    /// Let the one that is tried serve.
+    Promote,
+    /// End the trial.
+    Abort {
+        /// Why.
+        reason: String,
+    },
 }
 
 /// Why this process did not do with a group what was asked.

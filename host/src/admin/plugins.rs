@@ -1,16 +1,24 @@
-//! The routes of plugins: what there is, and going back to an older generation.
+//! The routes of plugins: what there is, and which generation serves or is tried.
+
+use std::path::PathBuf;
 
 use axum::{Json, body::Bytes, extract::State as Extract, http::StatusCode};
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 
 use super::{
-    State,
+    Choice, State,
     api::{Answer, Name},
     problem::Problem,
     snapshot::{self, Plugin},
-    steering::json,
+    steering::{json, wrong},
 };
-use crate::plugin::RollbackError;
+use crate::{
+    config::{Canary, Source, Terms},
+    plugin::GenerationError,
+};
+
+/// Characters of a reason that an operator gives.
+const REASON: usize = 500;
 
 /// What to go back to.
 #[derive(Debug, Default, Deserialize)]
@@ -20,6 +28,33 @@ struct Rollback {
     generation: Option<String>,
 }
 
+/// What to try.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Try {
+    /// A component file, as the gateway sees it. This or `generation`.
+    file: Option<PathBuf>,
+    generation: Option<String>,
+    percent: u8,
+    /// Not given: every group whose handler the plugin is.
+    group: Option<String>,
+    minimum_sample: Option<u64>,
+    more_failures: Option<u8>,
+    slower: Option<u32>,
+}
+
+/// Why an operator ends a trial.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Abort {
+    reason: Option<String>,
+}
+
+/// Nothing more to say.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Promote {}
+
 pub(super) async fn list(Extract(state): Extract<State>) -> Json<Vec<Plugin>> {
     Json(snapshot::plugins(&state.local.view()))
 }
@@ -27,33 +62,98 @@ pub(super) async fn list(Extract(state): Extract<State>) -> Json<Vec<Plugin>> {
 pub(super) async fn one(Extract(state): Extract<State>, Name(name): Name) -> Answer<Plugin> {
     let plugins = snapshot::plugins(&state.local.view());
     let found = plugins.into_iter().find(|plugin| plugin.name == name);
-    found.map(Json).ok_or_else(|| RollbackError::UnknownPlugin(name).into())
+    found.map(Json).ok_or_else(|| GenerationError::UnknownPlugin(name).into())
 }
 
-/// Answers with the plugin as it is after that.
 pub(super) async fn roll_back(
     Extract(state): Extract<State>,
     Name(name): Name,
     body: Bytes,
 ) -> Answer<Plugin> {
-    let Rollback { generation } = if body.is_empty() { Rollback::default() } else { json(&body)? };
-    state.local.roll_back(&name, generation.as_deref()).await?;
-    tracing::info!(plugin = name, to = generation, "An operator has rolled a plugin back.");
+    let Rollback { generation } = unless_empty(&body)?;
+    choose(state, name, Choice::RollBack { to: generation }).await
+}
+
+pub(super) async fn canary(
+    Extract(state): Extract<State>,
+    Name(name): Name,
+    body: Bytes,
+) -> Answer<Plugin> {
+    let asked: Try = json(&body)?;
+    let choice = asked.choice()?;
+    choose(state, name, choice).await
+}
+
+pub(super) async fn promote(
+    Extract(state): Extract<State>,
+    Name(name): Name,
+    body: Bytes,
+) -> Answer<Plugin> {
+    let Promote {} = unless_empty(&body)?;
+    choose(state, name, Choice::Promote).await
+}
+
+pub(super) async fn abort(
+    Extract(state): Extract<State>,
+    Name(name): Name,
+    body: Bytes,
+) -> Answer<Plugin> {
+    let Abort { reason } = unless_empty(&body)?;
+    let reason = reason.unwrap_or_else(|| "an operator ended it".to_owned());
+    let reason = reason.chars().filter(|c| !c.is_control()).take(REASON).collect();
+    choose(state, name, Choice::Abort { reason }).await
+}
+
+/// Answers with the plugin as it is after that.
+async fn choose(state: State, name: String, choice: Choice) -> Answer<Plugin> {
+    tracing::info!(plugin = name, ?choice, "An operator chooses a generation.");
+    state.local.choose(&name, choice).await?;
     one(Extract(state), Name(name)).await
 }
 
-impl From<RollbackError> for Problem {
-    fn from(error: RollbackError) -> Self {
+fn unless_empty<T: DeserializeOwned + Default>(body: &Bytes) -> Result<T, Problem> {
+    if body.is_empty() { Ok(T::default()) } else { json(body) }
+}
+
+impl Try {
+    fn choice(self) -> Result<Choice, Problem> {
+        let default = Terms::default();
+        let terms = Terms {
+            percent: self.percent,
+            minimum_sample: self.minimum_sample.unwrap_or(default.minimum_sample),
+            more_failures: self.more_failures.unwrap_or(default.more_failures),
+            slower: self.slower.unwrap_or(default.slower),
+        };
+        if !(1..=100).contains(&terms.percent) {
+            return Err(wrong(format!("percent is from 1 to 100, not {}", terms.percent)));
+        }
+        if terms.minimum_sample == 0 || terms.slower == 0 {
+            return Err(wrong("minimum_sample and slower are at least 1"));
+        }
+        let source = match (self.file, self.generation) {
+            (Some(file), None) => Source::File(file),
+            (None, Some(generation)) => Source::Generation(generation),
+            _ => return Err(wrong("give a file or a generation, one of them")),
+        };
+        Ok(Choice::Try { group: self.group, canary: Canary { source, terms } })
+    }
+}
+
+impl From<GenerationError> for Problem {
+    fn from(error: GenerationError) -> Self {
         let (status, code) = match &error {
-            RollbackError::UnknownPlugin(_) => (StatusCode::NOT_FOUND, "unknown-plugin"),
-            RollbackError::UnknownGeneration { .. } => {
+            GenerationError::UnknownPlugin(_) => (StatusCode::NOT_FOUND, "unknown-plugin"),
+            GenerationError::UnknownGeneration { .. } => {
                 (StatusCode::NOT_FOUND, "unknown-generation")
             }
-            RollbackError::NoOlder(_) => (StatusCode::CONFLICT, "no-older-generation"),
-            RollbackError::Ambiguous { .. } => (StatusCode::CONFLICT, "ambiguous-generation"),
-            RollbackError::Serves(_) => (StatusCode::CONFLICT, "generation-serves"),
-            RollbackError::Unusable(_) => (StatusCode::CONFLICT, "generation-refused"),
-            RollbackError::NotRemembered(_) => (StatusCode::INTERNAL_SERVER_ERROR, "not-done"),
+            GenerationError::NoOlder(_) => (StatusCode::CONFLICT, "no-older-generation"),
+            GenerationError::Ambiguous { .. } => (StatusCode::CONFLICT, "ambiguous-generation"),
+            GenerationError::Serves(_) => (StatusCode::CONFLICT, "generation-serves"),
+            GenerationError::Unusable(_) => (StatusCode::CONFLICT, "generation-refused"),
+            GenerationError::NotUsed { .. } => (StatusCode::CONFLICT, "plugin-not-used"),
+            GenerationError::NoCanary(_) => (StatusCode::CONFLICT, "no-canary"),
+            GenerationError::ManyCanaries { .. } => (StatusCode::CONFLICT, "many-canaries"),
+            GenerationError::NotRemembered(_) => (StatusCode::INTERNAL_SERVER_ERROR, "not-done"),
         };
         Self::new(status, code, error.to_string())
     }

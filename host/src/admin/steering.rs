@@ -142,7 +142,7 @@ async fn scope(state: &State, id: &str, part: &Part) -> Result<Scope, Problem> {
     Ok(Scope::Partitions(topic, partitions.clone()))
 }
 
-fn wrong(detail: impl Into<String>) -> Problem {
+pub(super) fn wrong(detail: impl Into<String>) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, "invalid-parameter", detail)
 }
 

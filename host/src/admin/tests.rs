@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::{
-    Local, Running, State, SteerError, replay, server,
+    Choice, Local, Running, State, SteerError, replay, server,
     snapshot::{Range, ReplayLine, View, example},
 };
 use crate::{
@@ -18,8 +18,9 @@ use crate::{
         Acknowledgement, Broker, BrokerError, EnsuredTopic, GroupInfo, Health, Member, MemberSpec,
         OffsetCommit, ProduceError, TopicInfo, TopicSpec, Transactions,
     },
+    config::{Source, Terms},
     dispatch::{Pause, Pauses, Scope},
-    plugin::RollbackError,
+    plugin::GenerationError,
     record::{NewRecord, Record, TopicPartition},
 };
 
@@ -170,14 +171,24 @@ impl Local for ToldProcess {
         Ok(())
     }
 
-    async fn roll_back(&self, plugin: &str, to: Option<&str>) -> Result<(), RollbackError> {
-        let given = to.unwrap_or_default().to_owned();
-        match (plugin, to) {
-            ("print", None) => Ok(()),
-            ("print", Some("0")) => Err(RollbackError::Ambiguous { given, candidates: vec![] }),
-            ("print", _) => Err(RollbackError::UnknownGeneration { plugin: plugin.into(), given }),
-            ("json-key", _) => Err(RollbackError::NoOlder(plugin.into())),
-            _ => Err(RollbackError::UnknownPlugin(plugin.into())),
+    async fn choose(&self, plugin: &str, choice: Choice) -> Result<(), GenerationError> {
+        if plugin != "print" {
+            return Err(GenerationError::UnknownPlugin(plugin.into()));
+        }
+        let plugin = plugin.into();
+        match choice {
+            Choice::RollBack { to: None } => Ok(()),
+            Choice::RollBack { to: Some(given) } => {
+                Err(GenerationError::UnknownGeneration { plugin, given })
+            }
+            Choice::Try { group, canary } => {
+                assert_eq!(canary.source, Source::File("new.wasm".into()));
+                let terms = Terms { percent: 7, slower: 2, ..Terms::default() };
+                assert_eq!((group.as_deref(), canary.terms), (Some("g"), terms));
+                Ok(())
+            }
+            Choice::Promote => Err(GenerationError::NoCanary(plugin)),
+            Choice::Abort { reason } => Err(GenerationError::Unusable(reason)),
         }
     }
 
@@ -554,19 +565,29 @@ fn without_an_address_the_next_free_port_is_taken() {
 }
 
 #[test]
-fn a_rollback_answers_with_the_plugin_or_with_a_problem_that_names_its_kind() {
+fn a_choice_of_a_generation_answers_with_the_plugin_or_with_a_problem_that_names_its_kind() {
     let port = port(false);
     let (status, plugin) = port.post("/api/v1/plugins/print/rollback", &[]);
     assert_eq!((status, &plugin["name"]), (200, &json!("print")), "{plugin}");
-    for (plugin, body, status, code) in [
-        ("print", json!({"generation": "0"}), 409, "ambiguous-generation"),
-        ("print", json!({"generation": "77"}), 404, "unknown-generation"),
-        ("print", json!({"to": "77"}), 400, "invalid-parameter"),
-        ("json-key", json!({}), 409, "no-older-generation"),
-        ("none", json!({}), 404, "unknown-plugin"),
+    let canary = json!({"file": "new.wasm", "percent": 7, "group": "g", "slower": 2});
+    let (status, plugin) = port.post_json("/api/v1/plugins/print/canary", &canary);
+    assert_eq!((status, &plugin["name"]), (200, &json!("print")), "{plugin}");
+    for (path, body, status, code) in [
+        ("print/rollback", json!({"generation": "77"}), 404, "unknown-generation"),
+        ("print/rollback", json!({"to": "77"}), 400, "invalid-parameter"),
+        ("none/rollback", json!({}), 404, "unknown-plugin"),
+        ("print/canary", json!({"file": "new.wasm"}), 400, "invalid-parameter"),
+        ("print/canary", json!({"file": "new.wasm", "percent": 101}), 400, "invalid-parameter"),
+        ("print/canary", json!({"percent": 5}), 400, "invalid-parameter"),
+        ("print/promote", json!({}), 409, "no-canary"),
+        ("print/abort", json!({"reason": "it is slow"}), 409, "generation-refused"),
     ] {
-        let path = format!("/api/v1/plugins/{plugin}/rollback");
+        let path = format!("/api/v1/plugins/{path}");
         let (answered, problem) = port.post_json(&path, &body);
-        assert_eq!((answered, &problem["code"]), (status, &json!(code)), "{problem}");
+        assert_eq!(
+            (answered, &problem["code"]),
+            (status, &json!(code)),
+            "{path} {body}: {problem}"
+        );
     }
 }

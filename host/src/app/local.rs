@@ -13,18 +13,18 @@ use async_trait::async_trait;
 use tokio::sync::mpsc;
 
 use super::{
-    parts::Parts,
+    parts::{self, Parts},
     pauses::PauseError,
     replay::{Means, replay},
 };
 use crate::{
     admin::{
-        Local, SteerError,
+        Choice, Local, SteerError,
         replay::Request,
         snapshot::{ReplayLine, View},
     },
     dispatch::{Scope, SeekError},
-    plugin::RollbackError,
+    plugin::GenerationError,
     record::TopicPartition,
 };
 
@@ -92,8 +92,17 @@ impl Local for LocalView {
         })
     }
 
-    async fn roll_back(&self, plugin: &str, to: Option<&str>) -> Result<(), RollbackError> {
-        self.parts.plugins.roll_back(plugin, to).await
+    async fn choose(&self, plugin: &str, choice: Choice) -> Result<(), GenerationError> {
+        let plugins = &self.parts.plugins;
+        match choice {
+            Choice::RollBack { to } => plugins.roll_back(plugin, to.as_deref()).await,
+            Choice::Try { group, canary } => {
+                let owner = group.map(|id| parts::owner(&id));
+                plugins.begin_canary(plugin, owner.as_deref(), &canary).await
+            }
+            Choice::Promote => plugins.promote(plugin).await,
+            Choice::Abort { reason } => plugins.abort(plugin, &reason).await,
+        }
     }
 
     async fn replay(&self, request: Request, lines: mpsc::Sender<ReplayLine>) {

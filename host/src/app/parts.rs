@@ -342,6 +342,11 @@ pub(super) async fn load_selectors(
     (selectors, wrong)
 }
 
+/// How plugins know a group.
+pub(super) fn owner(group: &str) -> String {
+    format!("group {group}")
+}
+
 pub(super) async fn load_groups(
     plugins: &Host,
     groups: impl Iterator<Item = &GroupConfig>,
@@ -349,7 +354,7 @@ pub(super) async fn load_groups(
     let (mut loaded, mut wrong) = (Vec::new(), Vec::new());
     for group in groups {
         let instances = group.max_in_flight * group.consumers as usize;
-        let owner = format!("group {}", group.id);
+        let owner = owner(&group.id);
         let handler = plugins.handler(
             &owner,
             &group.handler,
@@ -357,10 +362,18 @@ pub(super) async fn load_groups(
             group.isolation,
             instances,
         );
-        match handler.await {
-            Ok(handler) => loaded.push(Loaded { config: Arc::new(group.clone()), handler }),
-            Err(error) => wrong.push(error),
+        let handler = match handler.await {
+            Ok(handler) => handler,
+            Err(error) => {
+                wrong.push(error);
+                continue;
+            }
+        };
+        if let Some(canary) = &group.canary {
+            let begun = plugins.configured_canary(&group.handler.plugin, &owner, canary).await;
+            wrong.extend(begun.err().map(|cause| PluginError::Canary { owner, cause }));
         }
+        loaded.push(Loaded { config: Arc::new(group.clone()), handler });
     }
     (loaded, wrong)
 }

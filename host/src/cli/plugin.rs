@@ -1,5 +1,6 @@
 //! `keyway plugin`
 
+mod canary;
 mod list;
 mod rollback;
 
@@ -14,6 +15,12 @@ pub(super) enum Plugin {
     List(list::List),
     /// Have a plugin go back to an older generation, for all that use it, until a new file comes
     Rollback(rollback::Rollback),
+    /// Try another generation of a handler with a share of the keys, beside the one that serves
+    Canary(canary::Canary),
+    /// Let the generation that is tried serve
+    Promote(canary::Promote),
+    /// End the trial of a generation
+    Abort(canary::Abort),
 }
 
 impl Plugin {
@@ -21,6 +28,9 @@ impl Plugin {
         match self {
             Self::List(list) => list.run(settings),
             Self::Rollback(rollback) => rollback.run(settings),
+            Self::Canary(canary) => canary.run(settings),
+            Self::Promote(promote) => promote.run(settings),
+            Self::Abort(abort) => abort.run(settings),
         }
     }
 }

@@ -2,12 +2,15 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
+    path::Path,
     sync::Arc,
     time::Duration,
 };
 
 use super::{
-    Allow, Delivery, Group, Isolation, Limits, OnReject, Ordering, PluginUse, Retry, Start, names,
+    Allow, Canary, Delivery, Group, Isolation, Limits, OnReject, Ordering, PluginUse, Retry, Start,
+    canary::canary,
+    names,
     read::{Field, Table},
     references::Mention,
     sections::unique,
@@ -16,13 +19,18 @@ use super::{
 const MILLISECOND: Duration = Duration::from_millis(1);
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
-pub(super) fn groups<'a>(tables: Vec<Table<'a>>, mentions: &mut Vec<Mention<'a>>) -> Vec<Group> {
+pub(super) fn groups<'a>(
+    tables: Vec<Table<'a>>,
+    directory: &Path,
+    mentions: &mut Vec<Mention<'a>>,
+) -> Vec<Group> {
     let mut seen = HashSet::new();
-    tables.into_iter().map(|table| group(table, &mut seen, mentions)).collect()
+    tables.into_iter().map(|table| group(table, directory, &mut seen, mentions)).collect()
 }
 
 fn group<'a>(
     mut table: Table<'a>,
+    directory: &Path,
     seen: &mut HashSet<Arc<str>>,
     mentions: &mut Vec<Mention<'a>>,
 ) -> Group {
@@ -42,13 +50,19 @@ fn group<'a>(
         has_room_for_dead_letters(&mut table, &topics);
     }
     let delivery = delivery(&mut table, on_reject);
-    for key in ["canary", "shadow"] {
-        table.unavailable(key, "leave it out: a new file of the handler takes over at once");
+    if let Some(field) = table.field("canary") {
+        field.refuse(
+            "a matter of the handler",
+            "write it there: handler = { plugin = .., canary = .. }",
+        );
     }
+    table.unavailable("shadow", "leave it out");
+    let (handler, canary) = handler(&mut table, output_topic.as_ref(), directory, mentions);
     let group = Group {
         id: id.unwrap_or_default(),
         consumers: table.read("consumers", |field| field.integer(1..=256)).unwrap_or(1),
-        handler: handler(&mut table, output_topic.as_ref(), mentions),
+        handler,
+        canary,
         ordering: ordering(&mut table),
         start: table
             .read("start", |field| {
@@ -174,8 +188,9 @@ fn has_room_for_dead_letters(table: &mut Table<'_>, topics: &[Arc<str>]) {
 fn handler<'a>(
     group: &mut Table<'a>,
     output_topic: Option<&Arc<str>>,
+    directory: &Path,
     mentions: &mut Vec<Mention<'a>>,
-) -> PluginUse {
+) -> (PluginUse, Option<Canary>) {
     let mut limits_table = group.table("limits");
     let mut limits = memory_and_time(&mut limits_table);
     limits.emit =
@@ -191,10 +206,16 @@ fn handler<'a>(
         Some(field) => {
             let mut table = field.table();
             let plugin = plugin(&mut table, limits, allow);
+            let canary = table.field("canary").and_then(|field| canary(field.table(), directory));
+            table.unavailable("shadow", "leave it out");
             table.finish();
-            plugin
+            (plugin, canary)
         }
-        None => PluginUse { plugin: Arc::default(), config: BTreeMap::new(), limits, allow },
+        None => {
+            let plugin =
+                PluginUse { plugin: Arc::default(), config: BTreeMap::new(), limits, allow };
+            (plugin, None)
+        }
     }
 }
 

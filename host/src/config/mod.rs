@@ -8,6 +8,7 @@
 //! `references` checks what names what, and `report` gathers all that is wrong.
 
 mod broker;
+mod canary;
 mod document;
 mod environment;
 mod error;
@@ -29,6 +30,7 @@ use std::{
     time::Duration,
 };
 
+pub use canary::{Canary, Source, Terms};
 pub use error::{ConfigError, ConfigErrors, Place};
 pub use load::{BUILT_IN, FILE, Loaded};
 pub use names::{DEAD_LETTERS, PARKED};
@@ -144,6 +146,8 @@ pub struct Group {
     pub consumers: u32,
     /// What handles its records.
     pub handler: PluginUse,
+    /// A generation of the handler that is tried with a share of its records.
+    pub canary: Option<Canary>,
     /// Where a handler's records go that name no topic.
     pub output_topic: Option<Arc<str>>,
     /// What is handled in order.

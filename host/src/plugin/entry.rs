@@ -14,11 +14,12 @@ use arc_swap::ArcSwapOption;
 
 use super::{
     archive::Archive,
+    canary::Canary,
     component::Component,
-    history::{By, Change, Digest},
-    host::PluginError,
+    history::{By, Change, Digest, Refusal},
+    host::{GenerationError, PluginError},
     instance::Instance,
-    status::{GenerationStatus, PluginStatus, RefusedStatus},
+    status::{GenerationStatus, PluginStatus, RefusedStatus, Role},
     usage::Usage,
 };
 use crate::handler::Generation;
@@ -76,7 +77,7 @@ impl Plugin {
     fn says_set_aside(&self, serving: &Generation, file: &Generation) {
         tracing::warn!(
             plugin = %self.name, serving = %serving.short(), file = %file.short(),
-            "The file holds a generation that was rolled back from; it is not taken before it changes to another."
+            "The file holds a generation that an operator left for this one; it is not taken before it changes to another."
         );
     }
 
@@ -118,18 +119,20 @@ impl Plugin {
                 first_offsets: period.first_offsets.clone(),
             })
             .collect();
-        let refused = view.history().refused().iter().map(|refusal| RefusedStatus {
+        let refused = |refusal: &Refusal| RefusedStatus {
             generation: generation(refusal.digest),
             at: refusal.at,
             reason: refusal.reason.clone(),
-        });
+        };
+        let aborted = view.history().aborted().iter().map(refused);
         PluginStatus {
+            aborted: aborted.collect(),
             name: self.name.clone(),
             roles: serving.as_ref().map(|component| component.roles.clone()).unwrap_or_default(),
             since: serving.as_ref().and(generations.last()).map(|serving| serving.since),
             generation: serving.map(|component| component.generation.clone()),
             last_error: self.lock_last_error().clone(),
-            refused: refused.collect(),
+            refused: view.history().refused().iter().map(refused).collect(),
             rolled_back_from: view.history().set_aside().map(generation).collect(),
             history_error: view.trouble().map(str::to_owned),
             uses: self
@@ -196,7 +199,54 @@ impl Plugin {
         Ok(())
     }
 
-    async fn prove(&self, usage: &Usage, component: &Component) -> Result<Instance, String> {
+    /// Ends the trial of a generation in every use.
+    pub(super) fn abort(&self, generation: &Generation, reason: &str) {
+        if self.end(generation) {
+            tracing::error!(plugin = %self.name, canary = %generation.short(), reason, "A canary is ended.");
+            let (digest, reason) = (Digest(generation.digest), reason.to_owned());
+            self.archive.apply(Change::Abort(Refusal { digest, at: SystemTime::now(), reason }));
+        }
+    }
+
+    /// Takes a canary from every use that has it; whether one had.
+    fn end(&self, generation: &Generation) -> bool {
+        let uses: Vec<_> = self.uses().iter().filter_map(Weak::upgrade).collect();
+        let has = |usage: &Arc<Usage>| {
+            usage.canary().is_some_and(|canary| canary.generation() == generation)
+        };
+        let had = uses.into_iter().filter(has).inspect(|usage| usage.set_canary(None));
+        had.count() > 0
+    }
+
+    /// What is tried.
+    pub(super) fn canary(&self) -> Result<Arc<Canary>, GenerationError> {
+        let canaries = self.handlers(None).into_iter().filter_map(|usage| usage.canary());
+        let mut canaries: Vec<_> = canaries.collect();
+        canaries.dedup_by(|a, b| a.generation() == b.generation());
+        match canaries.len() {
+            1 => Ok(canaries.remove(0)),
+            0 => Err(GenerationError::NoCanary(self.name.clone())),
+            _ => Err(GenerationError::ManyCanaries {
+                plugin: self.name.clone(),
+                canaries: canaries.iter().map(|canary| canary.generation().short()).collect(),
+            }),
+        }
+    }
+
+    /// The uses as a handler, of one owner or of all.
+    pub(super) fn handlers(&self, owner: Option<&str>) -> Vec<Arc<Usage>> {
+        let uses: Vec<_> = self.uses().iter().filter_map(Weak::upgrade).collect();
+        let is_meant = |usage: &Arc<Usage>| {
+            usage.role == Role::Handler && owner.is_none_or(|owner| owner == usage.owner)
+        };
+        uses.into_iter().filter(is_meant).collect()
+    }
+
+    pub(super) async fn prove(
+        &self,
+        usage: &Usage,
+        component: &Component,
+    ) -> Result<Instance, String> {
         if !component.roles.contains(&usage.role) {
             return Err(format!(
                 "{} uses it as a {}, but it does not export {}",
@@ -217,6 +267,7 @@ impl Plugin {
         }
         self.says(None);
         let before = self.serving.swap(Some(component.clone()));
+        self.end(&component.generation); // there is nothing left to try
         tracing::info!(
             plugin = %self.name, generation = %component.generation.short(),
             before = before.map(|before| before.generation.short()), "The plugin serves."

@@ -1,8 +1,10 @@
-//! A plugin as a handler: runs of records go to its workers, and come back as reports.
+//! A plugin as a handler: runs of records go to its workers, and come back as reports. While there is a canary, the first
+//! records of a run go to one side or the other, and the rest comes back as it was.
 
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
+use tokio::sync::oneshot;
 
 use super::{
     host::Threads,
@@ -26,18 +28,37 @@ impl PluginHandler {
 
 impl Handler for PluginHandler {
     /// Dropping the future ends the run where it is.
-    fn handle(&self, run: Vec<Delivery>) -> BoxFuture<'static, RunReport> {
+    fn handle(&self, mut run: Vec<Delivery>) -> BoxFuture<'static, RunReport> {
         let usage = self.usage.clone();
-        let returned = self.workers.push(run);
+        let Some(canary) = usage.canary() else {
+            let returned = self.workers.push(run);
+            return Box::pin(async move { report(&usage, answer(returned).await, false) });
+        };
+        let (workers, length) = canary.first(&run);
+        let on_trial = workers.is_some();
+        let rest = run.split_off(length);
+        let returned = workers.unwrap_or(&self.workers).push(run);
         Box::pin(async move {
-            let Returned { deliveries, outcomes, generation } =
-                returned.await.expect("a run is answered whatever becomes of it");
-            let generation = generation.unwrap_or_else(|| usage.generation());
-            RunReport { generation, deliveries, outcomes }
+            let mut returned = answer(returned).await;
+            if let Some(reason) = canary.count(on_trial, &returned.outcomes, returned.took) {
+                usage.plugin.abort(canary.generation(), &reason);
+            }
+            returned.deliveries.extend(rest);
+            report(&usage, returned, on_trial)
         })
     }
 
     fn generation(&self) -> Generation {
         self.usage.generation()
     }
+}
+
+async fn answer(returned: oneshot::Receiver<Returned>) -> Returned {
+    returned.await.expect("a run is answered whatever becomes of it")
+}
+
+fn report(usage: &Usage, returned: Returned, on_trial: bool) -> RunReport {
+    let Returned { deliveries, outcomes, generation, .. } = returned;
+    let generation = generation.unwrap_or_else(|| usage.generation());
+    RunReport { generation, on_trial, deliveries, outcomes }
 }

@@ -19,7 +19,7 @@ use crate::handler::Beginning;
 
 /// Periods remembered.
 const PERIODS: usize = 32;
-/// Refused generations remembered.
+/// Refused generations remembered, and ended canaries.
 const REFUSED: usize = 8;
 /// First offsets remembered of one period.
 const FIRST_OFFSETS: usize = 4096;
@@ -37,6 +37,8 @@ pub enum By {
     File,
     /// An operator who rolled back to it.
     Rollback,
+    /// An operator who promoted it when it had been a canary.
+    Canary,
 }
 
 /// What became of a generation.
@@ -57,8 +59,11 @@ pub(super) struct History {
     periods: Vec<Period>,
     /// Oldest first, each once.
     refused: Vec<Refusal>,
-    /// What was rolled back from, while that holds.
+    /// What the file may hold and is not taken from it: what was rolled back from, and what a canary took the place of.
     set_aside: BTreeSet<Digest>,
+    /// Canaries that were ended, oldest first, each once.
+    #[serde(default)]
+    aborted: Vec<Refusal>,
 }
 
 /// A time through which one generation served.
@@ -85,7 +90,7 @@ pub struct FirstOffset {
     pub offset: u64,
 }
 
-/// A generation that never served.
+/// A generation that did not come to serve.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Refusal {
     pub(super) digest: Digest,
@@ -101,6 +106,8 @@ pub(super) enum Change {
     Serve { digest: Digest, by: By, since: SystemTime },
     /// A generation was refused.
     Refuse(Refusal),
+    /// A canary was ended.
+    Abort(Refusal),
     /// A generation began on a partition: of all that is said of one period, the lowest offset is remembered.
     Begin(Beginning),
 }
@@ -144,9 +151,9 @@ impl History {
         goes_on.then_some(serving)
     }
 
-    /// The generation that serves, where that is so by a rollback.
-    pub(super) fn rolled_back_to(&self) -> Option<Digest> {
-        let serving = self.periods.last().filter(|serving| serving.by == By::Rollback);
+    /// The generation that serves, where an operator wanted that and not the file.
+    pub(super) fn chosen(&self) -> Option<Digest> {
+        let serving = self.periods.last().filter(|serving| serving.by != By::File);
         serving.map(|serving| serving.digest)
     }
 
@@ -164,7 +171,8 @@ impl History {
     pub(super) fn apply(&mut self, change: &Change) -> bool {
         match change {
             Change::Serve { digest, by, since } => self.serve(*digest, *by, *since),
-            Change::Refuse(refusal) => self.refuse(refusal),
+            Change::Refuse(refusal) => remember(&mut self.refused, refusal),
+            Change::Abort(refusal) => remember(&mut self.aborted, refusal),
             Change::Begin(beginning) => return self.note(beginning),
         }
         true
@@ -178,8 +186,14 @@ impl History {
                 self.set_aside.extend(from);
                 self.set_aside.remove(&digest);
             }
+            By::Canary => {
+                self.set_aside.extend(self.serving());
+                self.set_aside.remove(&digest);
+            }
         }
-        self.refused.retain(|refusal| refusal.digest != digest);
+        for unfit in [&mut self.refused, &mut self.aborted] {
+            unfit.retain(|refusal| refusal.digest != digest);
+        }
         if self.serving() == Some(digest) {
             return;
         }
@@ -193,13 +207,6 @@ impl History {
         let of_it = |period: &Period| period.digest == digest;
         let by_file = |period: &Period| of_it(period) && period.by == By::File;
         self.periods.iter().rposition(by_file).or_else(|| self.periods.iter().position(of_it))
-    }
-
-    fn refuse(&mut self, refusal: &Refusal) {
-        self.refused.retain(|before| before.digest != refusal.digest);
-        self.refused.push(refusal.clone());
-        let surplus = self.refused.len().saturating_sub(REFUSED);
-        self.refused.drain(..surplus);
     }
 
     fn note(&mut self, beginning: &Beginning) -> bool {
@@ -276,10 +283,23 @@ impl History {
         })
     }
 
+    /// Every canary that was ended, oldest first.
+    pub(super) fn aborted(&self) -> &[Refusal] {
+        &self.aborted
+    }
+
     /// Every refused generation, oldest first.
     pub(super) fn refused(&self) -> &[Refusal] {
         &self.refused
     }
+}
+
+/// Adds one, in place of what was known of the same generation.
+fn remember(refusals: &mut Vec<Refusal>, refusal: &Refusal) {
+    refusals.retain(|before| before.digest != refusal.digest);
+    refusals.push(refusal.clone());
+    let surplus = refusals.len().saturating_sub(REFUSED);
+    refusals.drain(..surplus);
 }
 
 impl Period {

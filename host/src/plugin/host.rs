@@ -5,6 +5,7 @@ use std::{io, path::PathBuf, sync::Arc};
 use tokio::runtime::{self, Runtime};
 
 use super::{
+    entry::Plugin,
     handler::PluginHandler,
     history::Unfit,
     registry::{Loader, Registry},
@@ -13,7 +14,7 @@ use super::{
     status::{PluginStatus, Role},
 };
 use crate::{
-    config::{Isolation, PluginUse},
+    config::{self, Isolation, PluginUse},
     handler::{Beginning, Generation, Handler, Selector},
 };
 
@@ -60,14 +61,22 @@ pub enum PluginError {
         /// What is wrong with it.
         cause: String,
     },
+    /// The canary that is configured cannot be tried.
+    #[error("the canary of {owner}: {cause}")]
+    Canary {
+        /// Whose.
+        owner: String,
+        /// Why not.
+        cause: GenerationError,
+    },
     /// The engine or its threads cannot be had.
     #[error("the plugin host cannot start: {0}")]
     Start(String),
 }
 
-/// Why a plugin was not rolled back.
+/// Why a plugin's generation was not chosen, or not tried.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RollbackError {
+pub enum GenerationError {
     /// No such plugin is used here.
     #[error("there is no plugin {0:?}")]
     UnknownPlugin(String),
@@ -97,9 +106,28 @@ pub enum RollbackError {
     /// It is the one that serves.
     #[error("{0} serves already")]
     Serves(String),
-    /// The older generation does not work for what uses the plugin now. The one that served serves on.
+    /// The generation does not work for what uses the plugin now. Nothing has changed.
     #[error("it cannot serve, and what served serves on: {0}")]
     Unusable(String),
+    /// Nobody meant has it handle records in this process.
+    #[error("{plugin} is not the handler of {by} in this process: there is nothing to try it with")]
+    NotUsed {
+        /// The plugin.
+        plugin: Arc<str>,
+        /// Whose handler it would be.
+        by: String,
+    },
+    /// Nothing is tried.
+    #[error("no generation of {0} is tried")]
+    NoCanary(Arc<str>),
+    /// More than one is.
+    #[error("more than one generation of {plugin} is tried: {}; end those that are not meant", canaries.join(", "))]
+    ManyCanaries {
+        /// The plugin.
+        plugin: Arc<str>,
+        /// The generations.
+        canaries: Vec<String>,
+    },
     /// It serves, but a restart forgets that.
     #[error(
         "that is in force now, but could not be remembered, so a restart takes the file again: {0}"
@@ -107,7 +135,7 @@ pub enum RollbackError {
     NotRemembered(String),
 }
 
-impl RollbackError {
+impl GenerationError {
     /// Why nothing was found for `to`.
     pub(super) fn of(plugin: &Arc<str>, to: Option<&str>, unfit: Unfit) -> Self {
         let given = to.unwrap_or_default().to_owned();
@@ -252,20 +280,104 @@ impl Host {
     /// generation that was not rolled back from.
     ///
     /// # Errors
-    /// See [`RollbackError`]; nothing has changed but with the last.
-    pub async fn roll_back(&self, name: &str, to: Option<&str>) -> Result<(), RollbackError> {
-        let Some(plugin) = self.0.registry.plugin(name) else {
-            return Err(RollbackError::UnknownPlugin(name.to_owned()));
-        };
+    /// See [`GenerationError`]; nothing has changed but with the last.
+    pub async fn roll_back(&self, name: &str, to: Option<&str>) -> Result<(), GenerationError> {
+        let plugin = self.known(name)?;
         let to = to.map(|to| to.strip_prefix(&format!("{name}@")).unwrap_or(to).to_owned());
         let host = self.0.clone();
-        // On a task of its own: whoever asked may go away in the middle of it.
-        let rolling = self
-            .0
-            .threads
-            .handle()
-            .spawn(async move { host.registry.roll_back(&plugin, to.as_deref()).await });
-        rolling.await.unwrap_or_else(|error| Err(RollbackError::Unusable(error.to_string())))
+        self.on_a_task(async move { host.registry.roll_back(&plugin, to.as_deref()).await }).await
+    }
+
+    /// Tries a generation with a share of the records that `owner`, or everybody, has the plugin handle. It ends when it is
+    /// worse than its terms allow, when it is promoted or aborted, and with the process.
+    ///
+    /// # Errors
+    /// See [`GenerationError`]; nothing has changed.
+    pub async fn begin_canary(
+        &self,
+        name: &str,
+        owner: Option<&str>,
+        canary: &config::Canary,
+    ) -> Result<(), GenerationError> {
+        let plugin = self.known(name)?;
+        let (host, owner, canary) = (self.0.clone(), owner.map(str::to_owned), canary.clone());
+        self.on_a_task(async move {
+            host.registry.begin_canary(&plugin, owner.as_deref(), &canary, &host.threads).await
+        })
+        .await
+    }
+
+    /// Tries what a configuration wants, if it was not tried and ended before.
+    ///
+    /// # Errors
+    /// See [`GenerationError`].
+    pub async fn configured_canary(
+        &self,
+        name: &str,
+        owner: &str,
+        canary: &config::Canary,
+    ) -> Result<(), GenerationError> {
+        let plugin = self.known(name)?;
+        if let Some((generation, reason)) = self.0.registry.was_aborted(&plugin, &canary.source) {
+            tracing::warn!(
+                canary = %generation, of = owner, %reason,
+                "The canary that is configured was ended before and is not tried again; `keyway plugin canary` does."
+            );
+            return Ok(());
+        }
+        let is_check = plugin.archive.file().is_none();
+        match self.begin_canary(name, Some(owner), canary).await {
+            Err(GenerationError::Serves(generation)) => {
+                tracing::info!(
+                    generation,
+                    of = owner,
+                    "The canary that is configured serves already."
+                );
+                Ok(())
+            }
+            // Without a history, nothing is kept that could be looked for.
+            Err(GenerationError::UnknownGeneration { .. }) if is_check => Ok(()),
+            begun => begun,
+        }
+    }
+
+    /// Lets the generation that is tried serve, for all that use the plugin.
+    ///
+    /// # Errors
+    /// See [`GenerationError`]; nothing has changed but with the last.
+    pub async fn promote(&self, name: &str) -> Result<(), GenerationError> {
+        let plugin = self.known(name)?;
+        let host = self.0.clone();
+        self.on_a_task(async move { host.registry.promote(&plugin).await }).await
+    }
+
+    /// Ends the trial of a generation, for all that use the plugin.
+    ///
+    /// # Errors
+    /// See [`GenerationError`].
+    pub async fn abort(&self, name: &str, reason: &str) -> Result<(), GenerationError> {
+        let plugin = self.known(name)?;
+        let (host, reason) = (self.0.clone(), reason.to_owned());
+        self.on_a_task(async move {
+            plugin.abort(plugin.canary()?.generation(), &reason);
+            let remembered = host.registry.remember(&plugin, None).await;
+            remembered.map_err(GenerationError::NotRemembered)
+        })
+        .await
+    }
+
+    fn known(&self, name: &str) -> Result<Arc<Plugin>, GenerationError> {
+        let plugin = self.0.registry.plugin(name);
+        plugin.ok_or_else(|| GenerationError::UnknownPlugin(name.to_owned()))
+    }
+
+    /// Does it whether or not whoever asked stays to hear of it.
+    async fn on_a_task(
+        &self,
+        task: impl Future<Output = Result<(), GenerationError>> + Send + 'static,
+    ) -> Result<(), GenerationError> {
+        let done = self.0.threads.handle().spawn(task).await;
+        done.unwrap_or_else(|error| Err(GenerationError::Unusable(error.to_string())))
     }
 
     /// Takes note of where generations began. Never waits for the disk; see [`remember`](Self::remember).

@@ -7,6 +7,7 @@
 //!   [`Selector`](crate::handler::Selector). `registry` knows every plugin by name and where its next generation
 //!   comes from, `entry` is one of them and exchanges its generation for all its uses at once; `reload` watches the
 //!   directory and says when.
+//! - `canary` tries another generation with a share of the records, and judges it; `rollout` begins and promotes it.
 //! - `history` is what a plugin's generations have been, and `archive` keeps it, and their bytes, on disk.
 //! - `component` makes a file into checked, compiled code (`interface` is the check, `cache` spares the compiler);
 //!   `instance` is the one place where a store is made; `usage` keeps the instances of one use.
@@ -22,6 +23,7 @@ pub mod build;
 mod archive;
 mod bindings;
 mod cache;
+mod canary;
 mod capability;
 mod component;
 mod engine;
@@ -36,12 +38,14 @@ mod limits;
 mod output;
 mod registry;
 mod reload;
+mod rollout;
 mod selector;
 mod status;
 mod usage;
 mod workers;
 
+pub use canary::Figures;
 pub use history::{By, Fate, FirstOffset};
-pub use host::{Host, HostSettings, PluginError, RollbackError};
+pub use host::{GenerationError, Host, HostSettings, PluginError};
 pub use reload::Watch;
-pub use status::{GenerationStatus, PluginStatus, RefusedStatus, Role, UseStatus};
+pub use status::{CanaryStatus, GenerationStatus, PluginStatus, RefusedStatus, Role, UseStatus};

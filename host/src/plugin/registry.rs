@@ -23,7 +23,7 @@ use super::{
     engine::Engine,
     entry::Plugin,
     history::{By, Change, Digest, Refusal},
-    host::{HostSettings, PluginError, RollbackError},
+    host::{GenerationError, HostSettings, PluginError},
     instance::{Settings, State},
     status::Role,
     usage::Usage,
@@ -71,7 +71,11 @@ impl Loader {
     }
 
     /// Compiles on a thread where that disturbs nobody.
-    async fn load(&self, generation: Generation, bytes: Bytes) -> Result<Component, String> {
+    pub(super) async fn load(
+        &self,
+        generation: Generation,
+        bytes: Bytes,
+    ) -> Result<Component, String> {
         let (linker, cache) = (self.linker.clone(), self.cache.clone());
         let load = move || Component::load(&linker, &cache, generation, &bytes);
         self.runtime
@@ -199,7 +203,7 @@ impl Registry {
         &self,
         plugin: &Plugin,
         to: Option<&str>,
-    ) -> Result<(), RollbackError> {
+    ) -> Result<(), GenerationError> {
         let _exchange = plugin.exchanging().await;
         let target = {
             let view = plugin.archive.view();
@@ -209,15 +213,15 @@ impl Registry {
                 Some(prefix) => view.history().find(prefix, is_kept),
             }
         };
-        let target = target.map_err(|unfit| RollbackError::of(&plugin.name, to, unfit))?;
-        let unusable = |error: PluginError| RollbackError::Unusable(error.to_string());
+        let target = target.map_err(|unfit| GenerationError::of(&plugin.name, to, unfit))?;
+        let unusable = |error: PluginError| GenerationError::Unusable(error.to_string());
         let component = self.kept(plugin, target).await.map_err(unusable)?;
         let exchanged = plugin.exchange(component, Some(By::Rollback)).await;
-        exchanged.map_err(RollbackError::Unusable)?;
-        self.remember(plugin, None).await.map_err(RollbackError::NotRemembered)
+        exchanged.map_err(GenerationError::Unusable)?;
+        self.remember(plugin, None).await.map_err(GenerationError::NotRemembered)
     }
 
-    /// Does what another process that shares the history was told: to roll back.
+    /// Does what another process that shares the history was told: to roll back, or to promote a canary.
     pub(super) async fn follow(&self, plugin: &Plugin) {
         let archive = plugin.archive.clone();
         self.blocking(move || archive.refresh()).await;
@@ -226,7 +230,7 @@ impl Registry {
         else {
             return;
         };
-        let Some(told) = plugin.archive.view().history().rolled_back_to() else { return };
+        let Some(told) = plugin.archive.view().history().chosen() else { return };
         if told == serving {
             return;
         }
@@ -236,7 +240,7 @@ impl Registry {
         };
         if let Err(error) = followed {
             tracing::error!(plugin = %plugin.name, to = %told, %error,
-                "Another gateway of this directory was rolled back; this one could not follow.");
+                "Another gateway of this directory chose another generation; this one could not follow.");
         }
     }
 
@@ -265,7 +269,11 @@ impl Registry {
     }
 
     /// Writes what happened, with the bytes of the generation that serves where they are not kept yet.
-    async fn remember(&self, plugin: &Plugin, bytes: Option<Bytes>) -> Result<(), String> {
+    pub(super) async fn remember(
+        &self,
+        plugin: &Plugin,
+        bytes: Option<Bytes>,
+    ) -> Result<(), String> {
         let archive = plugin.archive.clone();
         let serving = plugin.serving().map(|serving| Digest(serving.generation.digest));
         let remember = move || {
@@ -282,21 +290,39 @@ impl Registry {
         done.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
     }
 
+    /// What makes files into components.
+    pub(super) fn loader(&self) -> &Loader {
+        &self.loader
+    }
+
     /// What the plugin's file holds.
     fn file(&self, plugin: &Plugin) -> Result<(Generation, Bytes), PluginError> {
-        let bytes = read(&plugin.file).map_err(|source| match source.kind() {
-            io::ErrorKind::NotFound => {
+        self.read(plugin, &plugin.file)
+    }
+
+    /// A generation of a plugin in a file.
+    pub(super) fn read(
+        &self,
+        plugin: &Plugin,
+        file: &Path,
+    ) -> Result<(Generation, Bytes), PluginError> {
+        let bytes = read(file).map_err(|source| match source.kind() {
+            io::ErrorKind::NotFound if file == plugin.file => {
                 let (name, file) = (plugin.name.clone(), plugin.file.clone());
                 PluginError::Missing { name, file, available: available(&self.directory) }
             }
-            _ => PluginError::Unreadable { file: plugin.file.clone(), source },
+            _ => PluginError::Unreadable { file: file.to_owned(), source },
         })?;
         let generation = Generation { plugin: plugin.name.clone(), digest: digest(&bytes) };
         Ok((generation, bytes.into()))
     }
 
     /// A generation that is kept.
-    async fn kept(&self, plugin: &Plugin, digest: Digest) -> Result<Arc<Component>, PluginError> {
+    pub(super) async fn kept(
+        &self,
+        plugin: &Plugin,
+        digest: Digest,
+    ) -> Result<Arc<Component>, PluginError> {
         let archive = plugin.archive.clone();
         let bytes = self.blocking(move || archive.bytes(digest)).await;
         let generation = Generation { plugin: plugin.name.clone(), digest: digest.0 };

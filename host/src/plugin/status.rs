@@ -2,7 +2,10 @@
 
 use std::{fmt, sync::Arc, time::SystemTime};
 
-use super::history::{By, Fate, FirstOffset};
+use super::{
+    canary::Figures,
+    history::{By, Fate, FirstOffset},
+};
 use crate::handler::Generation;
 
 /// One plugin, by its name.
@@ -23,7 +26,9 @@ pub struct PluginStatus {
     pub generations: Vec<GenerationStatus>,
     /// Generations that were refused and never served, oldest first; the last 8.
     pub refused: Vec<RefusedStatus>,
-    /// What was rolled back from, and is not taken from the file again before another one has been there.
+    /// Canaries that were ended, oldest first; the last 8.
+    pub aborted: Vec<RefusedStatus>,
+    /// What was rolled back from or gave way to a canary, and is not taken from the file again before another one has been there.
     pub rolled_back_from: Vec<Generation>,
     /// What is wrong with the history on disk.
     pub history_error: Option<String>,
@@ -50,7 +55,7 @@ pub struct GenerationStatus {
     pub first_offsets: Vec<FirstOffset>,
 }
 
-/// A generation that was refused.
+/// A generation that was refused, or a canary that was ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefusedStatus {
     /// Which.
@@ -76,6 +81,23 @@ pub struct UseStatus {
     pub calls: u64,
     /// Of them, those that trapped, ran out of time or broke another bound.
     pub failures: u64,
+    /// The generation that is tried with a share of its records.
+    pub canary: Option<CanaryStatus>,
+}
+
+/// A canary of one use, beside the generation that serves, since it began.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CanaryStatus {
+    /// The generation that is tried.
+    pub generation: Generation,
+    /// Since when.
+    pub since: SystemTime,
+    /// How many of 100 keys are its.
+    pub percent: u8,
+    /// What the serving generation did with the others.
+    pub serving: Figures,
+    /// What it did.
+    pub canary: Figures,
 }
 
 /// What a component can be.

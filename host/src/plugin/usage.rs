@@ -8,10 +8,11 @@ use std::sync::{
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::{
+    canary::Canary,
     component::Component,
     engine::{COMMON, Engine, IdleSlot, OWN, Share},
     entry::Plugin,
@@ -36,6 +37,9 @@ pub(super) struct Usage {
     turns: Semaphore,
     max_instances: usize,
     instances: ArcSwap<Instances>,
+    /// It stays with its generation, whichever serves.
+    is_pinned: bool,
+    canary: ArcSwapOption<Canary>,
     calls: AtomicU64,
     failures: AtomicU64,
 }
@@ -76,9 +80,35 @@ impl Usage {
             turns: Semaphore::new(max_instances),
             max_instances,
             instances: ArcSwap::from_pointee(Instances::of(component)),
+            is_pinned: false,
+            canary: ArcSwapOption::empty(),
             calls: AtomicU64::new(0),
             failures: AtomicU64::new(0),
         }
+    }
+
+    /// The same use with another generation, which it stays with whichever serves.
+    pub(super) fn pinned(&self, component: Arc<Component>) -> Self {
+        let mut pinned = Self::new(
+            (self.plugin.clone(), component),
+            (self.owner.clone(), self.role),
+            self.settings.clone(),
+            self.engine.clone(),
+            self.isolation,
+            self.max_instances,
+        );
+        pinned.is_pinned = true;
+        pinned
+    }
+
+    /// The generation that is tried beside the one that serves.
+    pub(super) fn canary(&self) -> Option<Arc<Canary>> {
+        self.canary.load_full()
+    }
+
+    /// Begins to try a generation, or ends it.
+    pub(super) fn set_canary(&self, canary: Option<Arc<Canary>>) {
+        self.canary.store(canary);
     }
 
     /// Waits for a turn. The generation is the one that serves when the turn comes.
@@ -103,6 +133,7 @@ impl Usage {
             instances: self.instances.load().lock().len() + at_work,
             calls: self.calls.load(Relaxed),
             failures: self.failures.load(Relaxed),
+            canary: self.canary().map(|canary| canary.status()),
         }
     }
 
@@ -126,6 +157,9 @@ impl Usage {
     /// The plugin's own word counts: an exchange happens there, for all uses at once, and `adopt` only follows.
     fn serving(&self) -> Arc<Instances> {
         let instances = self.instances.load_full();
+        if self.is_pinned {
+            return instances;
+        }
         match self.plugin.serving() {
             Some(component) if !Arc::ptr_eq(&component, &instances.component) => {
                 let instances = Arc::new(Instances::of(component));

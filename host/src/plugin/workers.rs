@@ -53,6 +53,8 @@ pub(super) struct Returned {
     pub(super) outcomes: Vec<Outcome>,
     /// Who handled them; `None`: nobody could.
     pub(super) generation: Option<Generation>,
+    /// How long that took.
+    pub(super) took: Duration,
 }
 
 /// Records on their way through one call each. Dropped, it answers with what there is.
@@ -60,6 +62,7 @@ struct Run {
     deliveries: Vec<Delivery>,
     outcomes: Vec<Outcome>,
     generation: Option<Generation>,
+    took: Duration,
     answer: Option<oneshot::Sender<Returned>>,
 }
 
@@ -72,7 +75,13 @@ impl Workers {
     /// Queues a run. Dropping the answer's receiver ends the run where it is.
     pub(super) fn push(self: &Arc<Self>, deliveries: Vec<Delivery>) -> oneshot::Receiver<Returned> {
         let (answer, answered) = oneshot::channel();
-        let run = Run { deliveries, outcomes: Vec::new(), generation: None, answer: Some(answer) };
+        let run = Run {
+            deliveries,
+            outcomes: Vec::new(),
+            generation: None,
+            took: Duration::ZERO,
+            answer: Some(answer),
+        };
         let mut queue = self.queue();
         queue.waiting.push_back(run);
         self.call(queue);
@@ -151,12 +160,18 @@ impl Drop for Worker {
 impl Run {
     async fn handle(mut self, turn: &Turn<'_>, instance: &mut Option<Instance>) {
         self.generation = Some(turn.generation());
-        self.handle_some(turn, instance).await;
+        let began = Instant::now();
+        self.handle_some(turn, instance, began).await;
+        self.took = began.elapsed();
         turn.count(self.outcomes.len(), matches!(self.outcomes.last(), Some(Outcome::Failed(_))));
     }
 
-    async fn handle_some(&mut self, turn: &Turn<'_>, instance: &mut Option<Instance>) {
-        let began = Instant::now();
+    async fn handle_some(
+        &mut self,
+        turn: &Turn<'_>,
+        instance: &mut Option<Instance>,
+        began: Instant,
+    ) {
         while self.outcomes.len() < self.deliveries.len() {
             if self.answer.as_ref().is_none_or(oneshot::Sender::is_closed) {
                 return; // nobody waits for it any more
@@ -202,7 +217,8 @@ impl Drop for Run {
             outcomes.push(Outcome::Failed(Failure::Instance(cause)));
         }
         let deliveries = std::mem::take(&mut self.deliveries);
-        let returned = Returned { deliveries, outcomes, generation: self.generation.take() };
+        let (generation, took) = (self.generation.take(), self.took);
+        let returned = Returned { deliveries, outcomes, generation, took };
         answer.send(returned).ok(); // nobody waits for it any more
     }
 }

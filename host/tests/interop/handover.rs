@@ -187,7 +187,7 @@ impl Handler for Remembering {
                 handled.lock().unwrap().push(place);
                 outcomes.push(Outcome::Handled(Vec::new()));
             }
-            RunReport { generation, deliveries: run, outcomes }
+            RunReport { generation, on_trial: false, deliveries: run, outcomes }
         })
     }
 

@@ -4,7 +4,7 @@ use std::{fs, path::PathBuf, sync::Arc, time::SystemTime};
 
 use keyway::{
     handler::{Beginning, Generation, Handler},
-    plugin::{By, Fate, RollbackError, Watch},
+    plugin::{By, Fate, GenerationError, Watch},
     record::TopicPartition,
 };
 
@@ -102,20 +102,20 @@ async fn any_kept_generation_is_found_by_its_first_digits() {
         let host = fixture.host.clone();
         async move { host.roll_back(name, to).await.unwrap_err() }
     };
-    assert_eq!(error("none", None).await, RollbackError::UnknownPlugin("none".into()));
+    assert_eq!(error("none", None).await, GenerationError::UnknownPlugin("none".into()));
     let unknown = error("p", Some("zz")).await;
-    assert!(matches!(unknown, RollbackError::UnknownGeneration { .. }), "{unknown}");
+    assert!(matches!(unknown, GenerationError::UnknownGeneration { .. }), "{unknown}");
     let serves = fixture.host.roll_back("p", Some(&generations[2].short())).await.unwrap_err();
-    assert_eq!(serves, RollbackError::Serves(generations[2].to_string()));
+    assert_eq!(serves, GenerationError::Serves(generations[2].to_string()));
     let ambiguous = error("p", Some("")).await;
-    assert!(matches!(ambiguous, RollbackError::UnknownGeneration { .. }), "{ambiguous}");
+    assert!(matches!(ambiguous, GenerationError::UnknownGeneration { .. }), "{ambiguous}");
 }
 
 #[tokio::test]
 async fn the_first_generation_has_none_before_it() {
     let (fixture, ..) = generations(1).await;
     let error = fixture.host.roll_back("p", None).await.unwrap_err();
-    assert_eq!(error, RollbackError::NoOlder("p".into()));
+    assert_eq!(error, GenerationError::NoOlder("p".into()));
 }
 
 #[tokio::test]
@@ -228,7 +228,7 @@ async fn no_more_generations_are_kept_than_there_is_room_for() {
     let files = || fs::read_dir(kept(&fixture)).unwrap().flatten().filter(wasm).count();
     until("the oldest are given up", || (files() == 16).then_some(())).await;
     let error = fixture.host.roll_back("p", Some(&generations[3].short())).await.unwrap_err();
-    assert!(matches!(error, RollbackError::UnknownGeneration { .. }), "{error}");
+    assert!(matches!(error, GenerationError::UnknownGeneration { .. }), "{error}");
     fixture.host.roll_back("p", Some(&generations[4].short())).await.unwrap();
     assert_eq!(handler.generation(), generations[4]);
 }

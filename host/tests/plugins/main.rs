@@ -7,6 +7,7 @@ mod examples;
 mod builds;
 mod cache;
 mod calls;
+mod canary;
 mod fixture;
 mod generations;
 mod hostile;

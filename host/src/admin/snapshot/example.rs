@@ -13,7 +13,8 @@ use crate::{
     dispatch::{GroupStatus, HotKey, MemberState, MemberStatus, PartitionStatus},
     handler::Generation,
     plugin::{
-        By, Fate, FirstOffset, GenerationStatus, PluginStatus, RefusedStatus, Role, UseStatus,
+        By, CanaryStatus, Fate, Figures, FirstOffset, GenerationStatus, PluginStatus,
+        RefusedStatus, Role, UseStatus,
     },
     record::TopicPartition,
 };
@@ -48,6 +49,7 @@ pub(crate) fn config() -> Arc<Config> {
             id: "my-topic-group-1".into(),
             topics: vec!["my-topic".into()],
             consumers: 3,
+            canary: None,
             handler: plugin("print"),
             output_topic: None,
             ordering: config::Ordering::Partition,
@@ -161,9 +163,29 @@ fn plugin(name: &str, byte: u8, role: Role) -> PluginStatus {
             first_offsets: Vec::new(),
         }],
         refused: Vec::new(),
+        aborted: Vec::new(),
         rolled_back_from: Vec::new(),
         history_error: None,
         uses: Vec::new(),
+    }
+}
+
+/// One that is tried and fails now and then.
+fn canary() -> CanaryStatus {
+    let figures = |handled, failed, micros| Figures {
+        attempts: handled + failed,
+        handled,
+        failed,
+        emitted: handled,
+        time: Duration::from_micros(micros),
+        ..Figures::default()
+    };
+    CanaryStatus {
+        generation: generation("print", 0x0e),
+        since: since(),
+        percent: 5,
+        serving: figures(19, 0, 950),
+        canary: figures(2, 1, 300),
     }
 }
 
@@ -188,6 +210,7 @@ fn print() -> PluginStatus {
         instances: 1,
         calls: 40,
         failures: 2,
+        canary: Some(canary()),
     }];
     print
 }

@@ -26,7 +26,7 @@ pub use group::{
 };
 pub use idle::Idle;
 pub use pause::{Pause, PausedPart};
-pub use plugin::{FirstOffset, Generation, Plugin, Refused, Use, plugins};
+pub use plugin::{Canary, FirstOffset, Generation, Plugin, Refused, Side, Use, plugins};
 pub use replay::{Output, Range, ReplayLine};
 pub use topic::{Header, Partition, Payload, Record, Records, Topic, record, topic};
 

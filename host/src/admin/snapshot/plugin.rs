@@ -7,11 +7,13 @@ use serde::{Deserialize, Serialize};
 use super::View;
 use crate::{
     handler,
-    plugin::{By, Fate, GenerationStatus, PluginStatus, Role},
+    plugin::{
+        By, CanaryStatus, Fate, Figures, GenerationStatus, PluginStatus, RefusedStatus, Role,
+    },
 };
 
 /// A plugin.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Plugin {
     /// Its name: the file name without `.wasm`.
     pub name: String,
@@ -29,7 +31,9 @@ pub struct Plugin {
     pub generations: Vec<Generation>,
     /// Generations that were refused and never served, oldest first.
     pub refused: Vec<Refused>,
-    /// Generations that were rolled back from, and are not taken from the file before another one has been there.
+    /// Canaries that were ended, oldest first.
+    pub aborted: Vec<Refused>,
+    /// Generations that were rolled back from or gave way to a canary, and are not taken from the file before another one has been there.
     pub rolled_back_from: Vec<String>,
     /// What is wrong with the history on disk; `null`: nothing.
     pub history_error: Option<String>,
@@ -46,7 +50,7 @@ pub struct Generation {
     pub since: String,
     /// When it ended to, as RFC 3339; `null`: it serves.
     pub until: Option<String>,
-    /// Who let it serve: `file`, `rollback`.
+    /// Who let it serve: `file`, `rollback`, `canary`.
     pub by: String,
     /// What became of it: `serving`, `replaced`, `rolled-back`.
     pub state: String,
@@ -56,7 +60,7 @@ pub struct Generation {
     pub first_offsets: Vec<FirstOffset>,
 }
 
-/// A generation that never served.
+/// A generation that never served, or a canary that was ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refused {
     /// The first twelve hexadecimal digits of its digest.
@@ -81,7 +85,7 @@ pub struct FirstOffset {
 }
 
 /// One use of a plugin.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Use {
     /// Whose it is, such as `group my-topic-group-1`.
     pub owner: String,
@@ -95,6 +99,44 @@ pub struct Use {
     pub calls: u64,
     /// Of them, those that trapped, ran out of time or broke another bound.
     pub failures: u64,
+    /// The generation that is tried with a share of its records; `null`: none.
+    pub canary: Option<Canary>,
+}
+
+/// A canary beside the generation that serves, since it began.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Canary {
+    /// The first twelve hexadecimal digits of its digest.
+    pub generation: String,
+    /// When it began, as RFC 3339.
+    pub since: String,
+    /// How many of 100 keys are its.
+    pub percent: u8,
+    /// What the serving generation did with the others.
+    pub serving: Side,
+    /// What it did.
+    pub canary: Side,
+}
+
+/// What one side of a canary has done.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Side {
+    /// Attempts that have ended.
+    pub attempts: u64,
+    /// Of them, those that were handled.
+    pub handled: u64,
+    /// Those to be tried again, as the handler asked for.
+    pub retried: u64,
+    /// Those that the handler refused.
+    pub rejected: u64,
+    /// Those that trapped, ran out of time or broke another bound.
+    pub failed: u64,
+    /// Records that were emitted.
+    pub emitted: u64,
+    /// The share of attempts that were not handled, in percent.
+    pub failure_rate: f64,
+    /// How long an attempt takes, in microseconds.
+    pub mean_us: f64,
 }
 
 /// Every plugin that the view knows, by name.
@@ -105,11 +147,11 @@ pub fn plugins(view: &View) -> Vec<Plugin> {
 }
 
 fn plugin(status: &PluginStatus) -> Plugin {
-    let refused = status.refused.iter().map(|refused| Refused {
+    let refused = |refused: &RefusedStatus| Refused {
         generation: refused.generation.short(),
         at: rfc_3339(refused.at),
         reason: refused.reason.clone(),
-    });
+    };
     let uses = status.uses.iter().map(|usage| Use {
         owner: usage.owner.clone(),
         role: role_name(usage.role).to_owned(),
@@ -117,6 +159,7 @@ fn plugin(status: &PluginStatus) -> Plugin {
         instances: usage.instances,
         calls: usage.calls,
         failures: usage.failures,
+        canary: usage.canary.as_ref().map(canary),
     });
     Plugin {
         name: status.name.to_string(),
@@ -126,10 +169,36 @@ fn plugin(status: &PluginStatus) -> Plugin {
         since: status.since.map(rfc_3339),
         last_error: status.last_error.clone(),
         generations: status.generations.iter().map(generation).collect(),
-        refused: refused.collect(),
+        refused: status.refused.iter().map(refused).collect(),
+        aborted: status.aborted.iter().map(refused).collect(),
         rolled_back_from: status.rolled_back_from.iter().map(handler::Generation::short).collect(),
         history_error: status.history_error.clone(),
         uses: uses.collect(),
+    }
+}
+
+fn canary(status: &CanaryStatus) -> Canary {
+    Canary {
+        generation: status.generation.short(),
+        since: rfc_3339(status.since),
+        percent: status.percent,
+        serving: side(&status.serving),
+        canary: side(&status.canary),
+    }
+}
+
+/// Rates and times to a tenth.
+fn side(figures: &Figures) -> Side {
+    let tenth = |number: f64| (number * 10.0).round() / 10.0;
+    Side {
+        attempts: figures.attempts,
+        handled: figures.handled,
+        retried: figures.retried,
+        rejected: figures.rejected,
+        failed: figures.failed,
+        emitted: figures.emitted,
+        failure_rate: tenth(figures.failure_rate()),
+        mean_us: tenth(figures.mean().as_secs_f64() * 1e6),
     }
 }
 
@@ -143,6 +212,7 @@ fn generation(status: &GenerationStatus) -> Generation {
     let by = match status.by {
         By::File => "file",
         By::Rollback => "rollback",
+        By::Canary => "canary",
     };
     let state = match status.fate {
         Fate::Serving => "serving",
@@ -205,6 +275,7 @@ mod tests {
                     "at": "2023-11-14T22:13:20.000Z",
                     "reason": "plugins/print.wasm: not a component",
                 }],
+                "aborted": [],
                 "rolled_back_from": ["0d0d0d0d0d0d"],
                 "history_error": null,
                 "uses": [{
@@ -214,6 +285,19 @@ mod tests {
                     "instances": 1,
                     "calls": 40,
                     "failures": 2,
+                    "canary": {
+                        "generation": "0e0e0e0e0e0e",
+                        "since": "2023-11-14T22:13:20.000Z",
+                        "percent": 5,
+                        "serving": {
+                            "attempts": 19, "handled": 19, "retried": 0, "rejected": 0, "failed": 0, "emitted": 19,
+                            "failure_rate": 0.0, "mean_us": 50.0,
+                        },
+                        "canary": {
+                            "attempts": 3, "handled": 2, "retried": 0, "rejected": 0, "failed": 1, "emitted": 2,
+                            "failure_rate": 33.3, "mean_us": 100.0,
+                        },
+                    },
                 }],
             })
         );

@@ -140,7 +140,9 @@ pub(super) mod tests {
             outcomes.pop();
             outcomes.push(Outcome::Reject { reason: "no".into() });
             let generation = self.generation();
-            Box::pin(async move { RunReport { generation, deliveries: run, outcomes } })
+            Box::pin(
+                async move { RunReport { generation, on_trial: false, deliveries: run, outcomes } },
+            )
         }
 
         fn generation(&self) -> Generation {

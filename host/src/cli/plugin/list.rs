@@ -77,8 +77,8 @@ fn troubles(out: &mut dyn Write, plugin: &Plugin, style: Style) -> io::Result<()
         let from = plugin.rolled_back_from.join(", ");
         writeln!(
             out,
-            "{name} was {} from {from}, which is not taken from the file again before another one has been there",
-            style.warning("rolled back")
+            "{name}: {from} was {}, and is not taken from the file again before another one has been there",
+            style.warning("left")
         )?;
     }
     if let Some(error) = &plugin.last_error {
@@ -103,7 +103,8 @@ fn uses(out: &mut dyn Write, plugin: &Plugin, style: Style) -> io::Result<()> {
             usage.failures.to_string(),
         ]);
     }
-    table.write(out, "", style)
+    table.write(out, "", style)?;
+    plugin.uses.iter().try_for_each(|usage| super::canary::compare(out, usage, style))
 }
 
 /// Newest first.
@@ -120,15 +121,11 @@ fn history(out: &mut dyn Write, plugin: &Plugin, style: Style) -> io::Result<()>
             or_dash(began_at(generation)),
         ]);
     }
-    for refused in plugin.refused.iter().rev() {
-        table.row(vec![
-            refused.generation.clone(),
-            "refused".into(),
-            "file".into(),
-            refused.at.clone(),
-            "-".into(),
-            refused.reason.clone(),
-        ]);
+    let refused = plugin.refused.iter().rev().map(|refused| ("refused", "file", refused));
+    let aborted = plugin.aborted.iter().rev().map(|aborted| ("aborted", "canary", aborted));
+    for (state, by, it) in refused.chain(aborted) {
+        let (generation, at, reason) = (it.generation.clone(), it.at.clone(), it.reason.clone());
+        table.row(vec![generation, state.into(), by.into(), at, "-".into(), reason]);
     }
     table.write(out, "", style)
 }
@@ -162,7 +159,7 @@ mod tests {
             "\
 PLUGIN  ROLES    GENERATION    SINCE                     OLDER KEPT  USED BY
 print   handler  0a0a0a0a0a0a  2023-11-14T22:13:20.000Z  0           group my-topic-group-1
-print was rolled back from 0d0d0d0d0d0d, which is not taken from the file again before another one has been there
+print: 0d0d0d0d0d0d was left, and is not taken from the file again before another one has been there
 print was refused: plugins/print.wasm: not a component
 "
         );
@@ -177,6 +174,11 @@ print was refused: plugins/print.wasm: not a component
             "\
 USED BY                 AS       CONFIGURED  INSTANCES  CALLS  FAILED
 group my-topic-group-1  handler  prefix      1          40     2
+
+0e0e0e0e0e0e is tried with 5 % of group my-topic-group-1, since 2023-11-14T22:13:20.000Z
+SIDE     ATTEMPTS  HANDLED  RETRIED  REJECTED  FAILED  EMITTED  NOT HANDLED  MEAN
+serving  19        19       0        0         0       19       0 %          50 µs
+canary   3         2        0        0         1       2        33.3 %       100 µs
 
 GENERATION    STATE    BY    SINCE                     KEPT    BEGAN AT
 0a0a0a0a0a0a  serving  file  2023-11-14T22:13:20.000Z  1000 B  my-topic/0@17 (my-topic-group-1)

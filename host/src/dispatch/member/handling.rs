@@ -46,7 +46,8 @@ impl Engine {
                 if let Some(reason) = refused {
                     let generation = shared.handler.generation();
                     let outcomes = vec![Outcome::Reject { reason }];
-                    return RunReport { generation, deliveries: run.deliveries, outcomes };
+                    let deliveries = run.deliveries;
+                    return RunReport { generation, on_trial: false, deliveries, outcomes };
                 }
                 let report = shared.handler.handle(run.deliveries).await;
                 match shared.group.delivery {
@@ -62,12 +63,12 @@ impl Engine {
     }
 
     pub(super) async fn handled(&mut self, lane: Lane, report: RunReport) {
-        let RunReport { generation, mut deliveries, outcomes } = report;
+        let RunReport { generation, on_trial, mut deliveries, outcomes } = report;
         self.land(lane.slot, deliveries.len());
         let is_exactly_once = self.is_exactly_once();
         let open = self.partitions.get_mut(&lane.slot).filter(|partition| !partition.abandoned);
         let Some(partition) = open else { return };
-        if let Some(first) = deliveries.first() {
+        if let Some(first) = deliveries.first().filter(|_| !on_trial) {
             let offset = first.record.offset;
             if partition.handled_by(&generation, offset) {
                 let (group, partition) = (self.shared.group.id.clone(), partition.name.clone());

@@ -63,7 +63,7 @@ impl Handler for ScriptedHandler {
                     break;
                 }
             }
-            RunReport { generation, deliveries: run, outcomes }
+            RunReport { generation, on_trial: false, deliveries: run, outcomes }
         })
     }
 
@@ -89,6 +89,7 @@ fn group(ordering: Ordering, on_reject: OnReject) -> Group {
         id: "g".into(),
         topics: vec!["t".into()],
         consumers: 1,
+        canary: None,
         handler: PluginUse {
             plugin: "scripted".into(),
             config: Default::default(),
