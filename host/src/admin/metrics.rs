@@ -3,6 +3,8 @@
 //! Made afresh for every scrape from the same snapshots as the API, so that the path of a record touches no registry.
 //! What the broker would have to be asked for (lag, offsets) is left out of a scrape that it does not answer in time.
 
+mod plugins;
+
 use std::{sync::atomic::AtomicU64, time::Duration};
 
 use axum::{
@@ -11,7 +13,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use prometheus_client::{
-    encoding::text::encode,
+    encoding::text::{encode_eof, encode_registry},
     metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::{Metric, Registry},
 };
@@ -34,12 +36,16 @@ pub(super) async fn metrics(Extract(state): Extract<State>) -> Response {
     let mut registry = Registry::with_prefix("keyway");
     process(&mut registry, &state);
     plugins(&mut registry, &view);
+    let own = plugins::registry(&view.plugin_metrics);
     counters(&mut registry, &view);
     members(&mut registry, &view);
     offsets(&mut registry, &groups(&state, &view).await);
     answers(&mut registry, &view);
     let mut text = String::new();
-    match encode(&mut text, &registry) {
+    let encoded = encode_registry(&mut text, &registry)
+        .and_then(|()| encode_registry(&mut text, &own))
+        .and_then(|()| encode_eof(&mut text));
+    match encoded {
         Ok(()) => ([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response(),
         Err(error) => {
             let status = StatusCode::INTERNAL_SERVER_ERROR;
@@ -87,6 +93,14 @@ fn plugins(registry: &mut Registry, view: &View) {
         if let Some(generation) = &plugin.generation {
             info.get_or_create(&vec![name, ("generation", generation.short())]).set(1);
         }
+    }
+    let dropped: Family<Labels, Counter> = register(
+        registry,
+        "plugin_metrics_dropped",
+        "What a plugin counted or observed that was left out, for a name or a value beyond the bounds",
+    );
+    for metrics in &view.plugin_metrics {
+        dropped.get_or_create(&plugins::labels(metrics)).inc_by(metrics.dropped);
     }
 }
 

@@ -57,6 +57,7 @@ impl Local for LocalView {
             config: self.parts.config(),
             groups: self.parts.statuses(),
             plugins: self.parts.plugins.statuses(),
+            plugin_metrics: self.parts.plugins.metrics(),
             answers: self.parts.answers.by_status(),
         }
     }

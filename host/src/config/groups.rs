@@ -1,18 +1,20 @@
 //! The walk over `[[groups]]`, and over plugins in their roles.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     path::Path,
     sync::Arc,
     time::Duration,
 };
 
 use super::{
-    Allow, Canary, Delivery, Group, Isolation, Limits, OnReject, Ordering, PluginUse, Retry, Start,
+    Allow, Canary, Delivery, Group, HttpTarget, Isolation, Limits, OnReject, Ordering, PluginUse,
+    Retry, Start,
     canary::canary,
     names,
     read::{Field, Table},
     references::Mention,
+    report::Fault,
     sections::unique,
 };
 
@@ -219,12 +221,16 @@ fn handler<'a>(
     }
 }
 
-/// A plugin as a key selector. It emits nothing, so that only its memory and its time have limits.
+/// A plugin as a key selector. It emits nothing, so that only its memory and its time have limits, and of what can be
+/// allowed there is HTTP alone.
 pub(super) fn selector(mut table: Table<'_>) -> PluginUse {
     let mut limits_table = table.table("limits");
     let limits = memory_and_time(&mut limits_table);
     limits_table.finish();
-    let plugin = plugin(&mut table, limits, Allow::default());
+    let mut allow_table = table.table("allow");
+    let allow = Allow { http: http(&mut allow_table), ..Allow::default() };
+    allow_table.finish();
+    let plugin = plugin(&mut table, limits, allow);
     table.finish();
     plugin
 }
@@ -265,13 +271,22 @@ fn allow<'a>(
     let topics = table.read("topics", Field::list).unwrap_or_default();
     let topics = topics.iter().filter_map(|field| Mention::read(field, mentions));
     let topics = topics.chain(output_topic.cloned()).collect();
-    if let Some(http) = table.field("http")
-        && !http.is_empty_list()
-    {
-        http.refuse("outgoing HTTP for plugins is not available in this version", "leave it out");
-    }
+    let http = http(&mut table);
     table.finish();
-    Allow { topics }
+    Allow { topics, http }
+}
+
+fn http(allow: &mut Table<'_>) -> BTreeSet<HttpTarget> {
+    let entries = allow.read("http", Field::list).unwrap_or_default();
+    let mut targets = BTreeSet::new();
+    for entry in entries {
+        match entry.text().map(HttpTarget::parse) {
+            None => {}
+            Some(Ok(target)) => drop(targets.insert(target)),
+            Some(Err(Fault { wrong, remedy })) => entry.refuse(&wrong, &remedy),
+        }
+    }
+    targets
 }
 
 fn retry(mut table: Table<'_>) -> Retry {

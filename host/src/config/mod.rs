@@ -13,6 +13,7 @@ mod document;
 mod environment;
 mod error;
 mod groups;
+mod http_target;
 mod kafka_properties;
 mod load;
 mod names;
@@ -32,6 +33,7 @@ use std::{
 
 pub use canary::{Canary, Source, Terms};
 pub use error::{ConfigError, ConfigErrors, Place};
+pub use http_target::{HttpHost, HttpNetwork, HttpOrigin, HttpTarget};
 pub use load::{BUILT_IN, FILE, Loaded};
 pub use names::{DEAD_LETTERS, PARKED};
 
@@ -273,4 +275,6 @@ impl Default for Limits {
 pub struct Allow {
     /// Topics it may emit to by name; a group's `output-topic` is among them.
     pub topics: BTreeSet<Arc<str>>,
+    /// What its outgoing HTTP may reach.
+    pub http: BTreeSet<HttpTarget>,
 }

@@ -147,10 +147,6 @@ impl<'a> Field<'a> {
         self.node.text()
     }
 
-    pub(super) fn is_empty_list(&self) -> bool {
-        self.node.items().is_some_and(<[Node]>::is_empty)
-    }
-
     /// Reports what is wrong with this value.
     pub(super) fn refuse(&self, wrong: &str, remedy: &str) {
         let message = format!("{wrong}, got {}, {remedy}", given(self.node));

@@ -13,6 +13,7 @@ wasmtime::component::bindgen!({
     inline: "
         package keyway:host;
         world guest {
+            import keyway:plugin/metrics@0.1.0;
             import wasi:logging/logging@0.1.0-draft;
             export keyway:plugin/handler@0.1.0;
             export keyway:plugin/selector@0.1.0;

@@ -117,7 +117,7 @@ impl Component {
 }
 
 /// Refuses what is no component at all, in plainer words than the compiler has.
-fn recognize(bytes: &[u8]) -> Result<(), String> {
+pub(super) fn recognize(bytes: &[u8]) -> Result<(), String> {
     const COMPONENT: [u8; 8] = *b"\0asm\x0d\0\x01\0";
     const MODULE: [u8; 8] = *b"\0asm\x01\0\0\0";
     if bytes.is_empty() {

@@ -15,6 +15,7 @@ use arc_swap::ArcSwapOption;
 use super::{
     archive::Archive,
     canary::Canary,
+    capability::metrics::UseMetrics,
     component::Component,
     history::{By, Change, Digest, Refusal},
     host::{GenerationError, PluginError},
@@ -216,6 +217,12 @@ impl Plugin {
         };
         let had = uses.into_iter().filter(has).inspect(|usage| usage.set_canary(None));
         had.count() > 0
+    }
+
+    /// What each of its uses has counted and measured.
+    pub(super) fn metrics(&self) -> Vec<UseMetrics> {
+        let uses = self.uses();
+        uses.iter().filter_map(Weak::upgrade).map(|usage| usage.settings.metrics.status()).collect()
     }
 
     /// What is tried.

@@ -1,10 +1,16 @@
 //! The face of the plugin host.
 
-use std::{io, path::PathBuf, sync::Arc};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    io,
+    path::PathBuf,
+    sync::Arc,
+};
 
 use tokio::runtime::{self, Runtime};
 
 use super::{
+    capability::metrics::UseMetrics,
     entry::Plugin,
     handler::PluginHandler,
     history::Unfit,
@@ -172,12 +178,17 @@ pub(super) struct Inner {
     pub(super) threads: Arc<Threads>,
 }
 
-/// The threads that guests run on.
-pub(super) struct Threads(Option<Runtime>);
+/// The threads that guests run on, and the one of their sockets.
+pub(super) struct Threads(Option<Runtimes>);
+
+struct Runtimes {
+    guests: Runtime,
+    network: Runtime,
+}
 
 impl Threads {
     fn start(threads: usize) -> io::Result<Self> {
-        let runtime = runtime::Builder::new_multi_thread()
+        let guests = runtime::Builder::new_multi_thread()
             .worker_threads(threads.max(1))
             .thread_name("keyway-handler")
             // A task here is a run of records or a guest's slice of 5 ms: looking for new tasks and timers costs little
@@ -186,19 +197,35 @@ impl Threads {
             .event_interval(2)
             .enable_time()
             .build()?;
-        Ok(Self(Some(runtime)))
+        let network = runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .max_blocking_threads(16) // each looks a name up
+            .thread_name("keyway-network")
+            .enable_all()
+            .build()?;
+        Ok(Self(Some(Runtimes { guests, network })))
     }
 
-    /// A handle to spawn with.
+    /// A handle to spawn guests with.
     pub(super) fn handle(&self) -> runtime::Handle {
-        self.0.as_ref().expect("it is taken only when dropped").handle().clone()
+        self.runtimes().guests.handle().clone()
+    }
+
+    /// A handle to spawn with what has sockets and runs no guest: no guest holds it up.
+    pub(super) fn network(&self) -> runtime::Handle {
+        self.runtimes().network.handle().clone()
+    }
+
+    fn runtimes(&self) -> &Runtimes {
+        self.0.as_ref().expect("they are taken only when dropped")
     }
 }
 
 impl Drop for Threads {
     fn drop(&mut self) {
-        if let Some(runtime) = self.0.take() {
-            runtime.shutdown_background(); // waiting is not allowed where this may be dropped
+        if let Some(Runtimes { guests, network }) = self.0.take() {
+            guests.shutdown_background(); // waiting is not allowed where this may be dropped
+            network.shutdown_background();
         }
     }
 }
@@ -211,7 +238,7 @@ impl Host {
     pub fn new(settings: HostSettings) -> Result<Self, PluginError> {
         let start = |error: &dyn std::fmt::Display| PluginError::Start(error.to_string());
         let threads = Arc::new(Threads::start(settings.threads).map_err(|error| start(&error))?);
-        let loader = Loader::new(&settings, threads.handle()).map_err(|error| start(&error))?;
+        let loader = Loader::new(&settings, &threads).map_err(|error| start(&error))?;
         let registry = Registry::new(settings, loader);
         Ok(Self(Arc::new(Inner { registry, threads })))
     }
@@ -388,6 +415,18 @@ impl Host {
     /// Writes to the disk what was noted. What goes wrong is logged and in the status.
     pub async fn remember(&self) {
         self.0.registry.flush().await;
+    }
+
+    /// What plugins have counted and measured themselves, by plugin and owner.
+    pub fn metrics(&self) -> Vec<UseMetrics> {
+        let mut all: BTreeMap<_, UseMetrics> = BTreeMap::new();
+        for metrics in self.0.registry.plugins().iter().flat_map(|plugin| plugin.metrics()) {
+            match all.entry((metrics.plugin.clone(), metrics.owner.clone())) {
+                Entry::Vacant(entry) => drop(entry.insert(metrics)),
+                Entry::Occupied(entry) => entry.into_mut().merge(metrics),
+            }
+        }
+        all.into_values().collect()
     }
 
     #[cfg(test)]

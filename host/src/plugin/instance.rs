@@ -6,6 +6,7 @@
 
 use std::{future::Future, sync::Arc, time::Duration};
 
+use tokio::runtime;
 use wasmtime::{Store, Trap, UpdateDeadline, component::ResourceTable};
 use wasmtime_wasi::{I32Exit, WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_config::WasiConfigVariables;
@@ -17,7 +18,9 @@ use super::{
     },
     capability::{
         config,
+        http::{Http, Outgoing},
         logging::{PluginLog, cut},
+        metrics::PluginMetrics,
         stdio::Stream,
     },
     component::Component,
@@ -44,11 +47,18 @@ pub(super) struct Settings {
     pub(super) log: PluginLog,
     /// What is configured, without the values.
     pub(super) config_keys: Vec<String>,
+    pub(super) metrics: PluginMetrics,
+    pub(super) http: Outgoing,
 }
 
 impl Settings {
-    /// The settings of `plugin` as `owner` uses it.
-    pub(super) fn new(owner: &str, plugin: &PluginUse, output_topic: Option<Arc<str>>) -> Self {
+    /// The settings of `plugin` as `owner` uses it, with `network` for its outgoing HTTP.
+    pub(super) fn new(
+        owner: &str,
+        plugin: &PluginUse,
+        output_topic: Option<Arc<str>>,
+        network: runtime::Handle,
+    ) -> Self {
         Self {
             limits: plugin.limits,
             allow: plugin.allow.clone(),
@@ -56,6 +66,8 @@ impl Settings {
             variables: config::variables(plugin),
             log: PluginLog::new(plugin.plugin.clone(), owner),
             config_keys: plugin.config.keys().map(ToString::to_string).collect(),
+            metrics: PluginMetrics::new(plugin.plugin.clone(), owner),
+            http: Outgoing::new(&plugin.allow.http, network),
         }
     }
 
@@ -74,7 +86,8 @@ pub(super) struct State {
     pub(super) settings: Arc<Settings>,
     limiter: Limiter,
     wasi: WasiCtx,
-    table: ResourceTable,
+    pub(super) http: Http,
+    pub(super) table: ResourceTable,
     stderr: Stream,
 }
 
@@ -93,7 +106,8 @@ impl State {
         let limiter = Limiter::new(settings.limits.memory);
         let mut table = ResourceTable::new();
         table.set_max_capacity(HANDLES);
-        Self { settings, limiter, wasi, table, stderr }
+        let http = Http::new(settings.clone());
+        Self { settings, limiter, wasi, http, table, stderr }
     }
 
     /// What happened in the calls before is not blamed for the end of this one.
@@ -130,6 +144,7 @@ impl Instance {
         store.epoch_deadline_callback(|_| Ok(UpdateDeadline::Yield(SLICE)));
         let limit = settings.limits.time;
         let started = within(limit, component.start(&mut store)).await;
+        store.data_mut().http.end_call();
         match started.map_err(|ended| ended.failure(store.data_mut(), limit))? {
             Ok(guests) => Ok(Self { store, handler: guests.handler, selector: guests.selector }),
             Err(reason) => Err(Failure::Instance(format!("init: {}", cut(&reason, REASON)))),
@@ -217,6 +232,7 @@ async fn call<T>(
     store.set_epoch_deadline(SLICE);
     store.data_mut().begin();
     let result = within(limit, call(store)).await;
+    store.data_mut().http.end_call();
     result.map_err(|ended| ended.failure(store.data_mut(), limit))
 }
 

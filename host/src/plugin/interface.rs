@@ -5,16 +5,30 @@ use super::status::Role;
 /// The version of `keyway:plugin` that this gateway speaks.
 const VERSION: &str = "0.1.0";
 /// What every plugin may import. A name that ends in `/` stands for all interfaces of that package.
-const GRANTED: [&str; 8] = [
-    "keyway:plugin/types",
-    "wasi:cli/",
-    "wasi:clocks/",
-    "wasi:config/store",
-    "wasi:filesystem/",
-    "wasi:io/",
-    "wasi:logging/logging",
-    "wasi:random/",
+const GRANTED: [(&str, Grant); 11] = [
+    ("keyway:plugin/metrics", Grant::Always),
+    ("keyway:plugin/types", Grant::Always),
+    ("wasi:cli/", Grant::Always),
+    ("wasi:clocks/", Grant::Always),
+    ("wasi:config/store", Grant::Always),
+    ("wasi:filesystem/", Grant::Always),
+    ("wasi:http/outgoing-handler", Grant::Http),
+    ("wasi:http/types", Grant::Always),
+    ("wasi:io/", Grant::Always),
+    ("wasi:logging/logging", Grant::Always),
+    ("wasi:random/", Grant::Always),
 ];
+
+/// What becomes of an import.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grant {
+    /// Every plugin has it. There is nothing in the parts of `wasi:cli` and `wasi:filesystem`: language runtimes want them.
+    Always,
+    /// It reaches what `allow.http` of the use lets it reach, which without a word is nothing.
+    Http,
+    /// A plugin that imports it is refused.
+    Never,
+}
 
 /// What a component offers.
 #[derive(Debug, PartialEq, Eq)]
@@ -30,13 +44,14 @@ pub(super) fn inspect(imports: &[&str], exports: &[&str]) -> Result<Interface, S
     for name in imports.iter().chain(exports) {
         supported(name)?;
     }
-    let forbidden: Vec<&str> = imports.iter().copied().filter(|name| !granted(name)).collect();
+    let forbidden: Vec<&str> =
+        imports.iter().copied().filter(|name| grant(name) == Grant::Never).collect();
     if !forbidden.is_empty() {
         return Err(format!(
             "it imports {}, which this gateway does not grant; a plugin may import {}",
             forbidden.join(", "),
             GRANTED
-                .map(|name| if name.ends_with('/') { format!("{name}*") } else { name.into() })
+                .map(|(name, _)| if name.ends_with('/') { format!("{name}*") } else { name.into() })
                 .join(", ")
         ));
     }
@@ -70,11 +85,13 @@ fn unversioned(name: &str) -> &str {
     name.split_once('@').map_or(name, |(interface, _)| interface)
 }
 
-fn granted(import: &str) -> bool {
+/// What becomes of an import of this name.
+pub(super) fn grant(import: &str) -> Grant {
     let interface = unversioned(import);
-    GRANTED.iter().any(|granted| {
+    let known = GRANTED.iter().find(|(granted, _)| {
         if granted.ends_with('/') { interface.starts_with(granted) } else { interface == *granted }
-    })
+    });
+    known.map_or(Grant::Never, |(_, grant)| *grant)
 }
 
 /// Versions that differ only in the last number are compatible.

@@ -45,6 +45,7 @@ mod usage;
 mod workers;
 
 pub use canary::Figures;
+pub use capability::metrics::{MetricValue, UseMetrics};
 pub use history::{By, Fate, FirstOffset};
 pub use host::{GenerationError, Host, HostSettings, PluginError};
 pub use reload::Watch;

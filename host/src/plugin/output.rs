@@ -89,7 +89,7 @@ mod tests {
         output_topic: Option<&str>,
     ) -> Result<Vec<NewRecord>, Failure> {
         let limits = Limits { emit: 2, emit_bytes: 100, ..Limits::default() };
-        let allow = Allow { topics: ["allowed".into()].into() };
+        let allow = Allow { topics: ["allowed".into()].into(), ..Allow::default() };
         records(emitted, &limits, &allow, output_topic.map(Arc::from).as_ref())
     }
 

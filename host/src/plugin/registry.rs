@@ -23,7 +23,7 @@ use super::{
     engine::Engine,
     entry::Plugin,
     history::{By, Change, Digest, Refusal},
-    host::{GenerationError, HostSettings, PluginError},
+    host::{GenerationError, HostSettings, PluginError, Threads},
     instance::{Settings, State},
     status::Role,
     usage::Usage,
@@ -59,15 +59,17 @@ pub(super) struct Loader {
     linker: Arc<Linker<State>>,
     cache: Arc<Cache>,
     runtime: runtime::Handle,
+    network: runtime::Handle,
 }
 
 impl Loader {
     /// A loader on the process's engine.
-    pub(super) fn new(settings: &HostSettings, runtime: runtime::Handle) -> wasmtime::Result<Self> {
+    pub(super) fn new(settings: &HostSettings, threads: &Threads) -> wasmtime::Result<Self> {
         let engine = Engine::shared()?;
         let linker = Arc::new(capability::linker(engine.wasmtime())?);
         let cache = Arc::new(Cache::open(&settings.cache_directory));
-        Ok(Self { engine, linker, cache, runtime })
+        let (runtime, network) = (threads.handle(), threads.network());
+        Ok(Self { engine, linker, cache, runtime, network })
     }
 
     /// Compiles on a thread where that disturbs nobody.
@@ -111,7 +113,8 @@ impl Registry {
         isolation: Isolation,
         max_instances: usize,
     ) -> Result<Arc<Usage>, PluginError> {
-        let settings = Arc::new(Settings::new(&owner, plugin, output_topic));
+        let network = self.loader.network.clone();
+        let settings = Arc::new(Settings::new(&owner, plugin, output_topic, network));
         let plugin = self.entry(&plugin.plugin);
         let make = |component: Arc<Component>| {
             Usage::new(

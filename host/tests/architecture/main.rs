@@ -61,9 +61,11 @@ const IMPORTS: &[Imports] = &[
             "plugin::FirstOffset",
             "plugin::GenerationError",
             "plugin::GenerationStatus",
+            "plugin::MetricValue",
             "plugin::PluginStatus",
             "plugin::RefusedStatus",
             "plugin::Role",
+            "plugin::UseMetrics",
             "plugin::UseStatus",
             "record",
         ],
@@ -97,7 +99,8 @@ const NAMES: &[Names] = &[
     Names { krate: "rdkafka*", only_in: &["broker::kafka"] },
     Names { krate: "rusqlite", only_in: &["broker::embedded"] },
     Names { krate: "wasmtime*", only_in: &["plugin"] },
-    Names { krate: "hyper*", only_in: &["http", "admin"] },
+    Names { krate: "hyper*", only_in: &["http", "admin", "plugin::capability::http"] },
+    Names { krate: "rustls*", only_in: &["plugin::capability::http"] },
     Names { krate: "axum", only_in: &["http", "admin"] },
 ];
 

@@ -16,7 +16,7 @@ use keyway::{
 };
 use tempfile::TempDir;
 
-use crate::examples;
+use crate::{examples, guests};
 
 /// How long a condition may take to come true.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -77,6 +77,14 @@ impl Fixture {
     pub(crate) fn with(self, names: &[&str]) -> Self {
         for example in names {
             examples::install(example, &self.directory, example);
+        }
+        self
+    }
+
+    /// Puts test guests there, under their own names.
+    pub(crate) fn with_guests(self, names: &[&str]) -> Self {
+        for guest in names {
+            guests::install(guest, &self.directory);
         }
         self
     }

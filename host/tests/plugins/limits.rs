@@ -99,7 +99,7 @@ async fn a_topic_off_the_allow_list_is_named() {
 #[tokio::test]
 async fn allowed_topics_and_the_output_topic_may_be_named() {
     let fixture = Fixture::new().with(&["flaky"]);
-    let allow = Allow { topics: ["elsewhere".into()].into() };
+    let allow = Allow { topics: ["elsewhere".into()].into(), ..Allow::default() };
     let handler = fixture.handler(&PluginUse { allow, ..using("flaky") }).await.unwrap();
     for topic in ["elsewhere", "out"] {
         let value = format!(r#"{{"do": "emit", "topic": "{topic}"}}"#);

@@ -11,7 +11,7 @@ use crate::fixture::{Fixture, configured, handle, using};
 
 /// Everything that was logged, by all tests of this process.
 #[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl io::Write for Log {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -25,7 +25,7 @@ impl io::Write for Log {
 }
 
 impl Log {
-    fn capture() -> &'static Self {
+    pub(crate) fn capture() -> &'static Self {
         static LOG: OnceLock<Log> = OnceLock::new();
         LOG.get_or_init(|| {
             let log = Log::default();
@@ -36,7 +36,7 @@ impl Log {
     }
 
     /// The lines that name `owner`.
-    fn of(&self, owner: &str) -> Vec<String> {
+    pub(crate) fn of(&self, owner: &str) -> Vec<String> {
         let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
         text.lines()
             .filter(|line| line.contains(&format!("owner={owner:?}")))

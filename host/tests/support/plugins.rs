@@ -12,27 +12,33 @@ use keyway::plugin::build;
 /// share it, so they copy from it and change nothing in it.
 pub(crate) fn built() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| {
-        let target =
-            Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("it is in the target directory");
-        let components = target.join("test-plugins");
-        fs::create_dir_all(&components).expect("the target directory can be written to");
-        let lock = File::create(components.join(".lock")).expect("the lock can be made");
-        lock.lock().expect("the lock can be taken");
-        let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins");
-        let built =
-            build::build(&build::source_folders(&sources), &target.join("plugins"), &components);
-        if let Err(error) = built {
-            panic!("the example plugins do not build: {error}");
-        }
-        components
-    })
+    BUILT.get_or_init(|| build_all("../plugins", "test-plugins"))
+}
+
+/// Builds every source folder in `sources` into a directory of that name in the target directory.
+pub(crate) fn build_all(sources: &str, name: &str) -> PathBuf {
+    let target =
+        Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("it is in the target directory");
+    let components = target.join(name);
+    fs::create_dir_all(&components).expect("the target directory can be written to");
+    let lock = File::create(components.join(".lock")).expect("the lock can be made");
+    lock.lock().expect("the lock can be taken");
+    let sources = build::source_folders(&Path::new(env!("CARGO_MANIFEST_DIR")).join(sources));
+    if let Err(error) = build::build(&sources, &target.join("plugins"), &components) {
+        panic!("the plugins do not build: {error}");
+    }
+    components
 }
 
 /// Copies an example plugin into `directory` under `name`, atomically.
 pub(crate) fn install(example: &str, directory: &Path, name: &str) {
+    copy(&built().join(format!("{example}.wasm")), directory, name);
+}
+
+/// Copies a component into `directory` under `name`, atomically.
+pub(crate) fn copy(component: &Path, directory: &Path, name: &str) {
     let temporary = directory.join(format!("{name}.tmp"));
-    fs::copy(built().join(format!("{example}.wasm")), &temporary).expect("the example is there");
+    fs::copy(component, &temporary).expect("the component is there");
     fs::rename(temporary, directory.join(format!("{name}.wasm")))
         .expect("the directory can be written to");
 }

@@ -13,8 +13,8 @@ use crate::{
     dispatch::{GroupStatus, HotKey, MemberState, MemberStatus, PartitionStatus},
     handler::Generation,
     plugin::{
-        By, CanaryStatus, Fate, Figures, FirstOffset, GenerationStatus, PluginStatus,
-        RefusedStatus, Role, UseStatus,
+        By, CanaryStatus, Fate, Figures, FirstOffset, GenerationStatus, MetricValue, PluginStatus,
+        RefusedStatus, Role, UseMetrics, UseStatus,
     },
     record::TopicPartition,
 };
@@ -138,6 +138,21 @@ pub(crate) fn view() -> View {
             retried: 3,
         }],
         plugins: vec![print(), plugin("json-key", 0x0b, Role::Selector)],
+        plugin_metrics: vec![UseMetrics {
+            plugin: "print".into(),
+            owner: "group my-topic-group-1".into(),
+            dropped: 5,
+            metrics: BTreeMap::from([
+                ("lines".into(), MetricValue::Counter(7)),
+                (
+                    "line_bytes".into(),
+                    MetricValue::Distribution {
+                        sum: 12.5,
+                        buckets: vec![(10.0, 2), (f64::MAX, 1)],
+                    },
+                ),
+            ]),
+        }],
     }
 }
 

@@ -33,7 +33,7 @@ pub use topic::{Header, Partition, Payload, Record, Records, Topic, record, topi
 use crate::{
     config::{self, Config},
     dispatch::GroupStatus,
-    plugin::PluginStatus,
+    plugin::{PluginStatus, UseMetrics},
 };
 
 /// One process: what it is configured to do, and what runs of that.
@@ -47,6 +47,8 @@ pub struct View {
     pub groups: Vec<GroupStatus>,
     /// The plugins that this process knows.
     pub plugins: Vec<PluginStatus>,
+    /// What those have counted and measured themselves.
+    pub plugin_metrics: Vec<UseMetrics>,
     /// How often the data port has answered with each status.
     pub answers: Vec<(u16, u64)>,
 }
@@ -59,6 +61,7 @@ impl View {
             config,
             groups: Vec::new(),
             plugins: Vec::new(),
+            plugin_metrics: Vec::new(),
             answers: Vec::new(),
         }
     }
