@@ -1,6 +1,7 @@
 //! `keyway plugin`
 
 mod canary;
+mod inspect;
 mod list;
 mod rollback;
 
@@ -13,6 +14,8 @@ use crate::admin::snapshot;
 pub(super) enum Plugin {
     /// Show the plugins of a running gateway, who uses them, and what their generations were
     List(list::List),
+    /// Show what a component exports, what it asks for, and what the configuration grants it
+    Inspect(inspect::Inspect),
     /// Have a plugin go back to an older generation, for all that use it, until a new file comes
     Rollback(rollback::Rollback),
     /// Try another generation of a handler with a share of the keys, beside the one that serves
@@ -27,6 +30,7 @@ impl Plugin {
     pub(super) fn run(self, settings: &Settings) -> Result<(), Error> {
         match self {
             Self::List(list) => list.run(settings),
+            Self::Inspect(inspect) => inspect.run(settings),
             Self::Rollback(rollback) => rollback.run(settings),
             Self::Canary(canary) => canary.run(settings),
             Self::Promote(promote) => promote.run(settings),

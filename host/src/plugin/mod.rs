@@ -13,6 +13,7 @@
 //!   `instance` is the one place where a store is made; `usage` keeps the instances of one use.
 //! - `handler` and `selector` run calls, the first by its `workers`; `limits` and `output` hold them to their bounds, `capability` is
 //!   what a guest may call.
+//! - [`inspect`] tells what a file is without compiling or running it.
 //! - [`build`] makes components from the source folders beside them; it needs cargo and no engine.
 //!
 //! Invariants: a store has one owner at a time and nothing locks one across a call; an instance that failed is never
@@ -32,6 +33,7 @@ mod file;
 mod handler;
 mod history;
 mod host;
+mod inspect;
 mod instance;
 mod interface;
 mod limits;
@@ -48,5 +50,7 @@ pub use canary::Figures;
 pub use capability::metrics::{MetricValue, UseMetrics};
 pub use history::{By, Fate, FirstOffset};
 pub use host::{GenerationError, Host, HostSettings, PluginError};
+pub use inspect::{Import, Inspection, Producer, inspect};
+pub use interface::Grant;
 pub use reload::Watch;
 pub use status::{CanaryStatus, GenerationStatus, PluginStatus, RefusedStatus, Role, UseStatus};

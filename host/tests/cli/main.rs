@@ -4,6 +4,7 @@
 
 mod against_a_gateway;
 mod configuration;
+mod inspect;
 mod usage;
 
 use std::{

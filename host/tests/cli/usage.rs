@@ -30,6 +30,7 @@ fn every_command_has_help() {
         &["groups", "resume"],
         &["groups", "seek"],
         &["plugin"],
+        &["plugin", "inspect"],
         &["plugin", "list"],
         &["dead-letters"],
         &["dead-letters", "list"],

@@ -13,6 +13,7 @@ mod generations;
 mod guests;
 mod hostile;
 mod http;
+mod inspect;
 mod limits;
 mod logs;
 mod metrics;
