@@ -209,7 +209,12 @@ fn offsets(registry: &mut Registry, groups: &[Group]) {
 }
 
 fn of_group(id: &str) -> Labels {
-    vec![("group", id.to_owned())]
+    vec![("group", label(id))]
+}
+
+/// A text as a label's value, which the encoder writes between quotes as it is.
+fn label(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
 fn of_partition(group: &str, topic: &str, partition: u32) -> Labels {
@@ -220,4 +225,14 @@ fn of_partition(group: &str, topic: &str, partition: u32) -> Labels {
 
 fn number(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_may_have_any_name_without_spoiling_the_format() {
+        assert_eq!(of_group(r#"a"b\c"#), [("group", r#"a\"b\\c"#.to_owned())]);
+    }
 }

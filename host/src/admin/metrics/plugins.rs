@@ -11,7 +11,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use super::Labels;
+use super::{Labels, label};
 use crate::plugin::{MetricValue, UseMetrics};
 
 const NONE: Option<&Exemplar<NoLabelSet, u64>> = None;
@@ -40,7 +40,7 @@ impl Families {
 }
 
 pub(super) fn labels(metrics: &UseMetrics) -> Labels {
-    vec![("plugin", metrics.plugin.to_string()), ("owner", metrics.owner.clone())]
+    vec![("plugin", label(&metrics.plugin)), ("owner", label(&metrics.owner))]
 }
 
 impl Collector for Families {
