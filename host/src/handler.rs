@@ -102,6 +102,14 @@ pub enum Failure {
         /// How many it may.
         limit: u64,
     },
+    /// It wanted to hold more of something than it may at once.
+    #[error("wanted more {what} than its limit of {limit}")]
+    Held {
+        /// Of what, in words.
+        what: &'static str,
+        /// How many it may hold.
+        limit: u64,
+    },
     /// It emitted something it may not: a topic off the allow-list, or no topic where there is no `output-topic`.
     #[error("{0}")]
     Forbidden(String),

@@ -7,7 +7,10 @@
 use std::{future::Future, sync::Arc, time::Duration};
 
 use tokio::runtime;
-use wasmtime::{Store, Trap, UpdateDeadline, component::ResourceTable};
+use wasmtime::{
+    Store, Trap, UpdateDeadline,
+    component::{ResourceTable, ResourceTableError},
+};
 use wasmtime_wasi::{I32Exit, WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_config::WasiConfigVariables;
 
@@ -257,14 +260,21 @@ impl Ended {
         let limits = &state.settings.limits;
         let error = match self {
             Self::Timeout => return Failure::Timeout(limit),
-            Self::Error(_) if state.limiter.refused() => return Failure::Memory(limits.memory),
-            Self::Error(error) => error,
+            Self::Error(error) => match state.limiter.refused() {
+                Some(refused) => return refused.clone(),
+                None => error,
+            },
         };
         if let Some(I32Exit(code)) = error.downcast_ref() {
             return Failure::Trap(format!("it exited with code {code}"));
         }
         let cause = error.root_cause().to_string();
-        // The engine's own type for this is private.
+        // The engine's own types for what follows are private.
+        if cause.ends_with("store handle limit exceeded")
+            || matches!(error.downcast_ref(), Some(ResourceTableError::Full))
+        {
+            return Failure::Held { what: "handles of the gateway's", limit: HANDLES as u64 };
+        }
         if cause.starts_with("too much data is being copied") {
             let given = state.settings.hand_over() as u64; // at least that much: it was stopped there
             return Failure::Emit { unit: "bytes", given, limit: limits.emit_bytes };

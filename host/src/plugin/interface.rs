@@ -1,6 +1,6 @@
 //! What a component is and wants, judged by the names it exports and imports. Pure: no engine, no file.
 
-use super::status::Role;
+use super::{capability::logging::cut, status::Role};
 
 /// The version of `keyway:plugin` that this gateway speaks.
 const VERSION: &str = "0.1.0";
@@ -49,7 +49,7 @@ pub(super) fn inspect(imports: &[&str], exports: &[&str]) -> Result<Interface, S
     if !forbidden.is_empty() {
         return Err(format!(
             "it imports {}, which this gateway does not grant; a plugin may import {}",
-            forbidden.join(", "),
+            listed(&forbidden),
             GRANTED
                 .map(|(name, _)| if name.ends_with('/') { format!("{name}*") } else { name.into() })
                 .join(", ")
@@ -65,7 +65,7 @@ pub(super) fn inspect(imports: &[&str], exports: &[&str]) -> Result<Interface, S
             "it exports neither {} nor {}, but {}",
             Role::Handler.interface(),
             Role::Selector.interface(),
-            if exports.is_empty() { "nothing".into() } else { exports.join(", ") }
+            if exports.is_empty() { "nothing".into() } else { listed(exports) }
         ));
     }
     Ok(Interface { roles, lifecycle: exported("keyway:plugin/lifecycle") })
@@ -79,6 +79,13 @@ impl Role {
             Self::Selector => "keyway:plugin/selector",
         }
     }
+}
+
+/// The first ten of the names, and how many more there are: a component may have thousands.
+fn listed(names: &[&str]) -> String {
+    let (shown, more) = names.split_at(names.len().min(10));
+    let shown = shown.iter().map(|name| cut(name, 200)).collect::<Vec<_>>().join(", ");
+    if more.is_empty() { shown } else { format!("{shown} and {} more", more.len()) }
 }
 
 fn unversioned(name: &str) -> &str {

@@ -4,6 +4,8 @@
 
 use wasmtime::ResourceLimiter;
 
+use crate::handler::Failure;
+
 /// Elements of one table; as many as the engine's pool has room for.
 pub(super) const TABLE_ELEMENTS: usize = 20_000;
 /// Handles of the host's things (streams, pollables) that one instance may hold at once: each takes some of the host's
@@ -14,29 +16,29 @@ pub(super) const RANDOM_BYTES: u64 = 1 << 20;
 /// Core instances, tables and memories of one component instance. A language runtime has about ten.
 const PARTS: usize = 100;
 
-/// Bounds the linear memory of one instance, all its memories together.
+/// Bounds the linear memory of one instance, all its memories together, and each of its tables.
 #[derive(Debug)]
 pub(super) struct Limiter {
     limit: u64,
     used: u64,
-    refused: bool,
+    refused: Option<Failure>,
 }
 
 impl Limiter {
     /// A limiter for `limit` bytes.
     pub(super) fn new(limit: u64) -> Self {
-        Self { limit, used: 0, refused: false }
+        Self { limit, used: 0, refused: None }
     }
 
-    /// Whether a growth was refused since the last [`forget`](Self::forget): what follows it is its consequence. Most
+    /// The growth that was refused since the last [`forget`](Self::forget): what follows it is its consequence. Most
     /// allocators trap on a refusal, and the trap alone would not tell why.
-    pub(super) fn refused(&self) -> bool {
-        self.refused
+    pub(super) fn refused(&self) -> Option<&Failure> {
+        self.refused.as_ref()
     }
 
     /// Called before each call: a guest that lived with a refusal is not blamed for it later.
     pub(super) fn forget(&mut self) {
-        self.refused = false;
+        self.refused = None;
     }
 }
 
@@ -49,7 +51,7 @@ impl ResourceLimiter for Limiter {
     ) -> wasmtime::Result<bool> {
         let used = self.used.saturating_add((desired - current) as u64);
         if used > self.limit {
-            self.refused = true;
+            self.refused = Some(Failure::Memory(self.limit));
             return Ok(false);
         }
         self.used = used;
@@ -62,7 +64,12 @@ impl ResourceLimiter for Limiter {
         desired: usize,
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        Ok(desired <= TABLE_ELEMENTS)
+        if desired > TABLE_ELEMENTS {
+            let limit = TABLE_ELEMENTS as u64;
+            self.refused = Some(Failure::Held { what: "elements of a table", limit });
+            return Ok(false);
+        }
+        Ok(true)
     }
 
     fn instances(&self) -> usize {
@@ -87,7 +94,7 @@ mod tests {
         let mut limiter = Limiter::new(100);
         assert!(limiter.memory_growing(0, 60, None).unwrap());
         assert!(!limiter.memory_growing(0, 60, None).unwrap());
-        assert!(limiter.refused());
+        assert_eq!(limiter.refused(), Some(&Failure::Memory(100)));
         assert!(limiter.memory_growing(60, 100, None).unwrap(), "a refusal takes nothing");
     }
 
@@ -96,6 +103,6 @@ mod tests {
         let mut limiter = Limiter::new(1);
         assert!(!limiter.memory_growing(0, 2, None).unwrap());
         limiter.forget();
-        assert!(!limiter.refused());
+        assert_eq!(limiter.refused(), None);
     }
 }

@@ -135,28 +135,3 @@ async fn init_is_held_to_the_limits_of_a_call() {
         assert!(error.contains(&format!("{name}.wasm")) && error.contains(cause), "{error}");
     }
 }
-
-#[tokio::test]
-async fn the_hosts_own_memory_cannot_be_eaten_through_its_functions() {
-    let fixture = Fixture::new();
-    let imports = r#"
-  (import "wasi:io/poll@0.2.0" (instance $poll (export "pollable" (type (sub resource)))))
-  (alias export $poll "pollable" (type $pollable))
-  (import "wasi:clocks/monotonic-clock@0.2.0" (instance $clock
-    (alias outer 1 $pollable (type $p))
-    (export "pollable" (type $same (eq $p)))
-    (export "subscribe-duration" (func (param "when" u64) (result (own $same))))))
-  (core func $subscribe (canon lower (func $clock "subscribe-duration")))"#;
-    let hoard = Handler {
-        imports,
-        fields: r#"(import "clock" "subscribe" (func $subscribe (param i64) (result i32)))"#,
-        handle: "(loop (drop (call $subscribe (i64.const 1))) (br 0)) unreachable",
-        ..GOOD
-    };
-    let arguments = r#"(with "clock" (instance (export "subscribe" (func $subscribe))))"#;
-    fixture.put("hoard", &hoard.component_with(arguments));
-    let handler = fixture.handler(&using("hoard")).await.unwrap();
-    let outcome = handle(&handler, "").await;
-    let Outcome::Failed(Failure::Trap(reason)) = outcome else { panic!("it went on: {outcome:?}") };
-    assert!(reason.contains("resource table"), "{reason}");
-}

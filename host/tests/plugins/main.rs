@@ -8,6 +8,7 @@ mod builds;
 mod cache;
 mod calls;
 mod canary;
+mod corpus;
 mod fixture;
 mod generations;
 mod guests;

@@ -25,9 +25,9 @@ use super::super::instance::{Settings, State};
 use crate::config::HttpTarget;
 
 /// Bytes of the headers of one request, as they are kept.
-const HEADERS: usize = 32 << 10;
+const HEADERS: usize = 16 << 10;
 /// Bytes that a guest may write of a body before some of it is sent.
-const CHUNK: usize = 64 << 10;
+const CHUNK: usize = 32 << 10;
 
 pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)
