@@ -1,6 +1,6 @@
 //! Calls into handlers: what becomes of each record, and what else it touches.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use keyway::{
     config::{Isolation, Limits, PluginUse},
@@ -158,6 +158,24 @@ async fn as_many_guests_as_a_member_may_have_in_flight_wait_at_the_same_time() {
     for report in soon(futures_util::future::join_all(runs)).await {
         assert_eq!(report.outcomes, [Outcome::Handled(vec![])]);
     }
+}
+
+#[tokio::test]
+async fn short_waits_end_on_time() {
+    let fixture = Fixture::new().with(&["flaky"]);
+    let handler = fixture.handler(&using("flaky")).await.unwrap();
+    let mut shortest = Duration::MAX;
+    for _ in 0..20 {
+        let begin = Instant::now();
+        let report = run(&handler, &[r#"{"do": "sleep", "ms": 1}"#; 5]).await;
+        let took = begin.elapsed();
+        assert!(took >= Duration::from_millis(report.outcomes.len() as u64), "one ended early");
+        if report.outcomes.len() == 5 {
+            shortest = shortest.min(took);
+        }
+    }
+    // With a clock of whole milliseconds that rounds up, it would be ten; busy as a machine is, some tries are undisturbed.
+    assert!(shortest < Duration::from_millis(8), "five waits of 1 ms took {shortest:?}");
 }
 
 #[tokio::test]

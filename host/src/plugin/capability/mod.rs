@@ -1,5 +1,6 @@
 //! What a guest may call, one file each. All of it is linked for every plugin; what a use is granted is in its state.
 
+pub(super) mod clock;
 pub(super) mod config;
 pub(super) mod http;
 pub(super) mod logging;
@@ -14,6 +15,7 @@ use super::instance::State;
 pub(super) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<State>> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    clock::link(&mut linker)?;
     config::link(&mut linker)?;
     http::link(&mut linker)?;
     logging::link(&mut linker)?;
