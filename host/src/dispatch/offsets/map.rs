@@ -15,9 +15,11 @@ impl OffsetMap {
     /// A map of what is from `base`, the committed offset, to below `end`; `unfinished` are those from `base` on that are
     /// not finished, ascending and without overlaps. Offsets are below 2⁶³, as Kafka's are.
     pub fn new(base: u64, end: u64, unfinished: impl IntoIterator<Item = Range<u64>>) -> Self {
-        let mut runs = vec![0];
+        let unfinished = unfinished.into_iter();
+        let mut runs = Vec::with_capacity(2 * unfinished.size_hint().0 + 2);
+        runs.push(0);
         let mut at = base;
-        for range in unfinished.into_iter().take_while(|range| range.start < end) {
+        for range in unfinished.take_while(|range| range.start < end) {
             let range = range.start..range.end.min(end);
             if range.start > at {
                 runs.extend([range.start - at, 0]);

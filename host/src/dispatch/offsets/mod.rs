@@ -27,8 +27,8 @@ pub use text::Unread;
 const NEAR: usize = text::MOST_CHARACTERS / 4 * 3;
 /// Characters of a map that is well below it.
 const FAR: usize = text::MOST_CHARACTERS / 2;
-/// Finished offsets after which a map near the limit is measured again.
-const STALE: u64 = 128;
+/// Characters that a change adds to a map, and hardly ever more.
+const CHANGE: usize = 4;
 
 /// The offsets of one partition from its commit on.
 #[derive(Debug)]
@@ -178,36 +178,37 @@ impl Offsets {
     /// The metadata to commit with [`Offsets::committable`]: the map of what is finished above it, or of such a map that
     /// does not fit, as much as does. Empty when nothing is.
     pub(super) fn metadata(&mut self) -> &str {
-        &self.encode(0).text
+        &self.encode(|_| 0).text
     }
 
     /// Whether the map is so near what a commit takes that nothing more may be received. Below an offset that is
     /// finished already, what is received can only make it shorter.
     pub(super) fn is_crowded(&mut self) -> bool {
-        self.expected.is_empty() && self.length() > NEAR
+        self.expected.is_empty() && self.is_longer(NEAR)
     }
 
     /// Whether there is room again after [`Offsets::is_crowded`].
     pub(super) fn is_roomy(&mut self) -> bool {
-        !self.expected.is_empty() || self.length() <= FAR
+        !self.expected.is_empty() || !self.is_longer(FAR)
     }
 
-    /// Characters of the map: of a long one as it was some changes ago, of a short one at the most.
-    fn length(&mut self) -> usize {
+    /// Whether the map has more characters than these. One that may have is written to know, and again only after so
+    /// many changes as it has room for: writing it is dear.
+    fn is_longer(&mut self, characters: usize) -> bool {
         let offsets = self.finished_end.saturating_sub(self.committable());
-        let bound = text::bound(offsets, 2 * (self.unfinished.len() + self.expected.len()));
-        if bound <= FAR {
-            return bound;
+        let runs = 2 * (self.unfinished.len() + self.expected.len());
+        if text::bound(offsets, runs) <= characters {
+            return false;
         }
-        let encoded = self.encode(STALE);
-        if encoded.is_whole { encoded.text.len() } else { usize::MAX }
+        let encoded = self.encode(|text| (text::MOST_CHARACTERS - text.len()) / CHANGE);
+        !encoded.is_whole || encoded.text.len() > characters
     }
 
-    /// The map as text, at most so many changes old.
-    fn encode(&mut self, age: u64) -> &Encoded {
+    /// The map as text, at most so many changes old as `age` says of it.
+    fn encode(&mut self, age: impl Fn(&str) -> usize) -> &Encoded {
         let changes = self.changes;
-        let fresh = self.encoded.take().filter(|encoded| encoded.changes + age >= changes);
-        let encoded = fresh.unwrap_or_else(|| {
+        let is_fresh = |it: &Encoded| it.changes + age(&it.text) as u64 >= changes;
+        let encoded = self.encoded.take().filter(is_fresh).unwrap_or_else(|| {
             let (text, is_whole) = self.map().encode();
             Encoded { changes, text, is_whole }
         });
