@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::BytesMut;
 use rdkafka::{
     Offset, TopicPartitionList,
     config::ClientConfig,
@@ -111,6 +112,7 @@ pub(super) fn records(
         .map_err(|error| failed(&what, &error))?;
     let deadline = Instant::now() + PATIENCE;
     let (mut records, mut bytes) = (Vec::new(), 0);
+    let mut room = BytesMut::new();
     while records.len() < limit && bytes < LOOK_BYTES {
         if Instant::now() >= deadline {
             if records.is_empty() {
@@ -121,7 +123,7 @@ pub(super) fn records(
         }
         match reader.poll(Duration::from_millis(100)) {
             Some(Ok(message)) => {
-                let record = record::owned(&at.topic, &message);
+                let record = record::owned(&at.topic, &message, &mut room);
                 bytes += record.size();
                 let last = record.offset + 1 >= high as u64;
                 records.push(record);

@@ -11,6 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::BytesMut;
 use rdkafka::{
     Offset, TopicPartitionList,
     consumer::{Consumer as _, base_consumer::PartitionQueue},
@@ -165,7 +166,7 @@ impl Holdings {
     /// Drains what has been fetched, up to the size of one run.
     pub(super) fn drain(&mut self) -> Run {
         let mut run = Run::default();
-        let mut bytes = 0;
+        let (mut bytes, mut room) = (0, BytesMut::new());
         let now = Instant::now();
         let count = self.held.len();
         for index in 0..count {
@@ -177,7 +178,8 @@ impl Holdings {
             while run.records.len() < RUN_RECORDS && bytes < RUN_BYTES && holding.flows() {
                 match holding.queue.poll(Duration::ZERO) {
                     Some(Ok(message)) => {
-                        let record = record::owned(&holding.partition.topic, &message);
+                        let topic = &holding.partition.topic;
+                        let record = record::owned(topic, &message, &mut room);
                         bytes += record.size();
                         run.records.push(record);
                         holding.pulse.rest(now);
