@@ -1,7 +1,8 @@
 //! Batches formed by the requests in flight: what comes while a lane's last batch is on its way waits for that batch's
 //! acknowledgement and then goes as one. A lone record never waits, and a crowd makes large batches by itself, so that no
 //! `linger.ms` has to be chosen. It is a hint and no promise: nothing waits when a batch is full anyway, nor for an
-//! acknowledgement that takes longer than [`LONGEST`]. A lane is a partition, or all records of a topic that have no key. Pure: what goes is told to `send`.
+//! acknowledgement that takes longer than [`LONGEST`], or [`LATE`] where librdkafka would only wait for it as well. A lane
+//! is a partition, or all records of a topic that have no key. Pure: what goes is told to `send`.
 
 use std::{
     collections::HashMap,
@@ -12,9 +13,14 @@ use std::{
 /// An acknowledgement that takes longer is not worth waiting for: then the next record takes along what waits, and
 /// where none comes, whoever calls [`Gate::hurry`] does.
 pub(super) const LONGEST: Duration = Duration::from_millis(20);
-/// What makes a batch full.
-const FULL_RECORDS: usize = 2000;
-const FULL_BYTES: usize = 512 << 10;
+/// With so many records out librdkafka sends nothing more of a partition: an idempotent producer's requests must not
+/// overtake each other. What it is given meanwhile it polls for without a pause, so it is given that only after [`LATE`],
+/// from when on its own deadline counts.
+const ENOUGH: usize = 5;
+const LATE: Duration = Duration::from_secs(1);
+/// What makes a batch full: what goes into one request.
+const FULL_RECORDS: usize = 10_000;
+const FULL_BYTES: usize = 1_000_000;
 
 /// Which records form batches together: those of one partition of a topic, or those without one.
 pub(super) type Lane = (Arc<str>, Option<u32>);
@@ -92,7 +98,7 @@ impl<T> Flight<T> {
     }
 
     fn is_late(&self) -> bool {
-        self.since.elapsed() >= LONGEST
+        self.since.elapsed() >= if self.out < ENOUGH { LONGEST } else { LATE }
     }
 
     fn go(&mut self, send: impl Fn(T) -> bool) {
@@ -171,6 +177,21 @@ mod tests {
         std::thread::sleep(LONGEST);
         gate.admit(&lane(0), 5, 1, sent.send());
         assert_eq!(sent.take(), [4, 5]);
+    }
+
+    #[test]
+    fn a_late_one_waits_on_while_librdkafka_would_only_keep_it() {
+        let (gate, sent) = (Gate::new(), Sent(RefCell::default()));
+        (0..=ENOUGH as u32).for_each(|item| gate.admit(&lane(0), item, 1, sent.send()));
+        gate.landed(&lane(0), sent.send());
+        assert_eq!(sent.take().len(), 1 + ENOUGH);
+        gate.admit(&lane(0), 9, 1, sent.send());
+        std::thread::sleep(LONGEST);
+        gate.hurry(sent.send());
+        assert!(sent.take().is_empty());
+        gate.landed(&lane(0), sent.send());
+        gate.hurry(sent.send());
+        assert_eq!(sent.take(), [9]);
     }
 
     #[test]
