@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use super::{
-    Broker, Retention, kafka_properties, names,
+    Broker, Retention, SESSION, kafka_properties, names,
     read::{Field, Table},
 };
 
@@ -26,6 +26,36 @@ impl Kind {
         match self {
             Self::Embedded => &["retention"],
             Self::Kafka => &["bootstrap-servers", "properties"],
+        }
+    }
+}
+
+/// How long a member may go on with what is revoked before it is taken for dead.
+pub(super) struct Session {
+    pub(super) time: Duration,
+    /// Whose word that is.
+    pub(super) because: &'static str,
+}
+
+/// What librdkafka has for `max.poll.interval.ms` where it is not given.
+const POLL_INTERVAL: Duration = Duration::from_secs(300);
+
+impl Broker {
+    /// The shortest of what bounds a member. Under `group.protocol = "consumer"` Kafka decides, and what it has by default
+    /// is the best guess.
+    pub(super) fn session(&self) -> Session {
+        let Self::Kafka { properties, .. } = self else {
+            return Session { time: SESSION, because: "on the embedded broker" };
+        };
+        let is_classic = properties.get("group.protocol").is_none_or(|given| given == "classic");
+        // What is no number librdkafka refuses.
+        let given = |name: &str| properties.get(name)?.parse().ok().map(Duration::from_millis);
+        let session = given("session.timeout.ms").filter(|_| is_classic).unwrap_or(SESSION);
+        let interval = given("max.poll.interval.ms").unwrap_or(POLL_INTERVAL);
+        match interval < session {
+            true => Session { time: interval, because: "max.poll.interval.ms" },
+            false if is_classic => Session { time: session, because: "session.timeout.ms" },
+            false => Session { time: session, because: "group.consumer.session.timeout.ms" },
         }
     }
 }
@@ -104,4 +134,29 @@ fn bound<'a, T>(
         Some("unlimited") => Some(None),
         _ => read(field).map(Some),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn session(properties: &[(&str, &str)]) -> (u64, &'static str) {
+        let given = properties.iter().map(|(name, value)| ((*name).into(), (*value).into()));
+        let broker = Broker::Kafka {
+            path: "data".into(),
+            bootstrap_servers: "localhost:9092".into(),
+            properties: given.collect(),
+        };
+        let Session { time, because } = broker.session();
+        (time.as_secs(), because)
+    }
+
+    #[test]
+    fn a_session_ends_by_whichever_is_the_shortest() {
+        assert_eq!(session(&[]), (45, "session.timeout.ms"));
+        assert_eq!(session(&[("session.timeout.ms", "6000")]), (6, "session.timeout.ms"));
+        assert_eq!(session(&[("max.poll.interval.ms", "9000")]), (9, "max.poll.interval.ms"));
+        let new = [("group.protocol", "consumer"), ("session.timeout.ms", "6000")];
+        assert_eq!(session(&new), (45, "group.consumer.session.timeout.ms"));
+    }
 }

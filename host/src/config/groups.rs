@@ -8,8 +8,9 @@ use std::{
 };
 
 use super::{
-    Allow, Canary, Delivery, Group, HttpTarget, Isolation, Limits, OnReject, Ordering, PluginUse,
-    Retry, Start,
+    Allow, Broker, Canary, Delivery, Group, HttpTarget, Isolation, Limits, OnReject, Ordering,
+    PluginUse, Retry, Start,
+    broker::Session,
     canary::canary,
     names,
     read::{Field, Table},
@@ -21,18 +22,29 @@ use super::{
 const MILLISECOND: Duration = Duration::from_millis(1);
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
+/// How long what is in flight may take to end when its partition is revoked, if the session is long enough.
+const DRAIN: Duration = Duration::from_secs(20);
+
+/// What groups are seen from.
+struct Around<'a> {
+    directory: &'a Path,
+    session: Session,
+}
+
 pub(super) fn groups<'a>(
     tables: Vec<Table<'a>>,
+    broker: &Broker,
     directory: &Path,
     mentions: &mut Vec<Mention<'a>>,
 ) -> Vec<Group> {
     let mut seen = HashSet::new();
-    tables.into_iter().map(|table| group(table, directory, &mut seen, mentions)).collect()
+    let around = Around { directory, session: broker.session() };
+    tables.into_iter().map(|table| group(table, &around, &mut seen, mentions)).collect()
 }
 
 fn group<'a>(
     mut table: Table<'a>,
-    directory: &Path,
+    around: &Around<'_>,
     seen: &mut HashSet<Arc<str>>,
     mentions: &mut Vec<Mention<'a>>,
 ) -> Group {
@@ -59,7 +71,7 @@ fn group<'a>(
         );
     }
     table.unavailable("shadow", "leave it out");
-    let (handler, canary) = handler(&mut table, output_topic.as_ref(), directory, mentions);
+    let (handler, canary) = handler(&mut table, output_topic.as_ref(), around.directory, mentions);
     let group = Group {
         id: id.unwrap_or_default(),
         consumers: table.read("consumers", |field| field.integer(1..=256)).unwrap_or(1),
@@ -73,6 +85,7 @@ fn group<'a>(
             .unwrap_or(Start::Earliest),
         delivery,
         max_in_flight: table.read("max-in-flight", |field| field.integer(1..=16_384)).unwrap_or(64),
+        drain: drain(&mut table, &around.session),
         retry: retry(table.table("retry")),
         isolation: table
             .read("isolation", |field| {
@@ -126,6 +139,22 @@ fn delivery(table: &mut Table<'_>, on_reject: OnReject) -> Delivery {
         Some(chosen)
     });
     given.unwrap_or(Delivery::AtLeastOnce)
+}
+
+/// A member that takes longer than its session is no member any more, and its commit comes to nothing.
+fn drain(table: &mut Table<'_>, session: &Session) -> Duration {
+    let given = table.read("drain", |field| {
+        let drain = field.duration(MILLISECOND..=HOUR)?;
+        if drain >= session.time {
+            let (time, because) = (humantime::format_duration(session.time), session.because);
+            field.refuse(
+                &format!("not shorter than the session of a member, which is {time} ({because})"),
+                "give a shorter one, so that what is finished can still be committed",
+            );
+        }
+        Some(drain)
+    });
+    given.unwrap_or(DRAIN.min(session.time / 2))
 }
 
 fn reads_no_parked_records(table: &mut Table<'_>, id: Option<&str>, topics: &[Arc<str>]) {

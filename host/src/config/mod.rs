@@ -75,6 +75,10 @@ pub enum Broker {
     },
 }
 
+/// How long a member may be silent, or hold what is revoked, before it is taken for dead, unless the configuration says
+/// otherwise: as Kafka has it.
+pub const SESSION: Duration = Duration::from_secs(45);
+
 /// When the embedded broker lets records go; the first bound that is reached counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retention {
@@ -160,6 +164,8 @@ pub struct Group {
     pub delivery: Delivery,
     /// Records in a member's hands at once, from 1 to 16,384.
     pub max_in_flight: usize,
+    /// How long what is in flight of a revoked partition may take to end; shorter than a member's session.
+    pub drain: Duration,
     /// How a failed record is tried again.
     pub retry: Retry,
     /// What becomes of a record that is given up on.

@@ -28,7 +28,7 @@ pub(super) fn config(mut root: Table<'_>, directory: &Path) -> Config {
     let (http, admin) = listeners(root.table("http"), root.table("admin"), &mut mentions);
     let plugins = plugins(root.table("plugins"), directory);
     let topics = topics(root.tables("topics", "name"));
-    let groups = groups::groups(root.tables("groups", "id"), directory, &mut mentions);
+    let groups = groups::groups(root.tables("groups", "id"), &broker, directory, &mut mentions);
     root.finish();
 
     let mut config = Config { broker, http, admin, plugins, topics, groups };

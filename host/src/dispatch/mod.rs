@@ -38,9 +38,6 @@ pub use pauses::{Pause, PausedAsAWhole, Pauses, Scope};
 pub use retry::{Verdict, judge};
 pub use status::{GroupStatus, HotKey, MemberState, MemberStatus, PartitionStatus};
 
-/// How long a revoked partition may take to finish what is in flight. Shorter than the 45 s after which Kafka takes a
-/// member for dead, and than the 60 s that a rebalance waits for it.
-const DRAIN: Duration = Duration::from_secs(25);
 /// How long the last commit of a member that leaves may take.
 const LAST_COMMIT: Duration = Duration::from_secs(5);
 

@@ -55,6 +55,7 @@ pub(crate) fn config() -> Arc<Config> {
             ordering: config::Ordering::Partition,
             start: config::Start::Earliest,
             max_in_flight: 64,
+            drain: Duration::from_secs(20),
             retry: config::Retry {
                 attempts: 5,
                 backoff: Duration::from_millis(100),

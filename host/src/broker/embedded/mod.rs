@@ -56,7 +56,7 @@ use super::{
     MemberSpec, OffsetCommit, TopicInfo, TopicSpec, Transactions,
 };
 use crate::{
-    config::Retention,
+    config::{Retention, SESSION},
     record::{NewRecord, Record, TopicPartition},
 };
 
@@ -77,7 +77,7 @@ pub struct Bounds {
 impl Default for Bounds {
     /// The session of Kafka's defaults, and the whole disk.
     fn default() -> Self {
-        Self { session: Duration::from_secs(45), pages: None }
+        Self { session: SESSION, pages: None }
     }
 }
 

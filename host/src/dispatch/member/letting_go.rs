@@ -5,7 +5,7 @@ use tokio::time::Instant;
 use super::{COMMIT_INTERVAL, Done, Engine, Release};
 use crate::{
     broker::{Commands, CommitError, Committed, OffsetCommit},
-    dispatch::{DRAIN, lanes::Slot},
+    dispatch::lanes::Slot,
     record::TopicPartition,
 };
 
@@ -17,7 +17,7 @@ impl Engine {
             self.commands.release(unknown).await;
         }
         let slots = known.iter().map(|name| self.slots[name]).collect();
-        self.give_up(slots, Instant::now() + DRAIN);
+        self.give_up(slots, Instant::now() + self.shared.group.drain);
     }
 
     /// Begins to let partitions go: nothing more is taken in, what waits is the next owner's.

@@ -100,6 +100,7 @@ fn group(ordering: Ordering, on_reject: OnReject) -> Group {
         ordering,
         start: Start::Earliest,
         max_in_flight: 64,
+        drain: Duration::from_secs(20),
         retry: Retry {
             attempts: 3,
             backoff: Duration::from_millis(1),
