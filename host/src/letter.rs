@@ -2,14 +2,15 @@
 //!
 //! A letter is a record that was given up on: its key, value and headers as they were, and behind those the headers of
 //! [`Letter::headers`], which say where it came from and why. What becomes of a letter later is written behind it, in its
-//! own partition, as a *mark*: a record without a value that names the letter. So a topic of letters tells its whole
-//! story to whoever reads it from its beginning, and needs nothing beside it. What a record is, its last header says: a
+//! own partition, as a *mark*: a record without a value that names the letter. That a group was moved is written there,
+//! too ([`Entry::Sought`]). So a topic of letters tells its whole story to whoever reads it from its beginning, and needs
+//! nothing beside it. What a record is, its last header says: a
 //! letter keeps all others, even those of a letter that was given up on once more. Pure: the one place that knows the
 //! format, for those who write it and those who read it.
 
 use std::time::SystemTime;
 
-use crate::record::{Header, NewRecord, Place, Record};
+use crate::record::{Header, NewRecord, Place, Record, TopicPartition};
 
 const SOURCE: &str = "keyway.source";
 const GROUP: &str = "keyway.group";
@@ -23,6 +24,7 @@ const LETTER: [&str; 6] = [SOURCE, GROUP, HANDLER, ATTEMPTS, REASON, REJECTED_AT
 const REDRIVEN: &str = "keyway.redriven";
 const RELEASED: &str = "keyway.released";
 const HELD: &str = "keyway.held";
+const SOUGHT: &str = "keyway.sought";
 
 /// What a letter says of its record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,6 +72,21 @@ pub enum Entry {
     Letter(Letter),
     /// What became of one.
     Mark(Mark),
+    /// The group was moved to this place by an operator, and handles what is there and behind it again. So of the letters
+    /// before this one, those about these records are done with.
+    Sought(Place),
+}
+
+impl Entry {
+    /// Whether this, written at offset `at`, is the end of a letter about `source` at offset `letter`.
+    pub fn supersedes(&self, at: u64, source: &Place, letter: u64) -> bool {
+        match self {
+            Self::Sought(place) => {
+                place.partition == source.partition && place.offset <= source.offset && letter < at
+            }
+            Self::Letter(_) | Self::Mark(_) => false,
+        }
+    }
 }
 
 impl Letter {
@@ -141,10 +158,29 @@ impl Mark {
     }
 }
 
-/// What a record of a topic of letters is; `None`: neither a letter nor a mark, so not Keyway's.
+/// The record that says [`Entry::Sought`], in this partition of a topic of letters.
+pub fn sought(at: &TopicPartition, place: &Place) -> NewRecord {
+    NewRecord {
+        topic: at.topic.clone(),
+        partition: Some(at.partition),
+        timestamp: None,
+        key: None,
+        value: None,
+        headers: vec![header(SOUGHT, place.to_string())],
+    }
+}
+
+fn read_sought(headers: &[Header]) -> Option<Place> {
+    let [sought] = headers else { return None };
+    let place = std::str::from_utf8(sought.value.as_ref()?).ok()?;
+    (sought.key == SOUGHT).then(|| place.parse().ok())?
+}
+
+/// What a record of a topic of letters is; `None`: nothing of these, so not Keyway's.
 pub fn read(record: &Record) -> Option<Entry> {
     let letter = || Letter::read(&record.headers).map(Entry::Letter);
-    letter().or_else(|| Mark::read(&record.headers).map(Entry::Mark))
+    let mark = || Mark::read(&record.headers).map(Entry::Mark);
+    letter().or_else(mark).or_else(|| read_sought(&record.headers).map(Entry::Sought))
 }
 
 /// The headers that a letter's record had before it became one.
@@ -163,7 +199,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::record::TopicPartition;
 
     fn letter() -> Letter {
         Letter {
@@ -227,6 +262,20 @@ mod tests {
             );
             assert_eq!(read(&record(written.headers)), Some(Entry::Mark(mark)));
         }
+    }
+
+    #[test]
+    fn a_seek_is_the_end_of_the_letters_before_it_about_what_comes_again() {
+        let place = Place { partition: TopicPartition::new("t.x-y_z", 2), offset: 17 };
+        let written = sought(&TopicPartition::new("g.parked", 2), &place);
+        assert_eq!((&*written.topic, written.partition), ("g.parked", Some(2)));
+        let entry = read(&record(written.headers)).unwrap();
+        assert_eq!(entry, Entry::Sought(place.clone()));
+        assert!(entry.supersedes(8, &place, 7));
+        assert!(!entry.supersedes(8, &place, 9), "it was parked since");
+        assert!(!entry.supersedes(8, &Place { offset: 16, ..place.clone() }, 7));
+        let elsewhere = Place { partition: TopicPartition::new("t.x-y_z", 3), ..place };
+        assert!(!entry.supersedes(8, &elsewhere, 7));
     }
 
     #[test]

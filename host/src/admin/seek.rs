@@ -24,6 +24,7 @@ use crate::{
         Broker, BrokerError, Committed, GroupInfo, GroupState, OffsetCommit, TopicInfo,
         process_name,
     },
+    dispatch::note_seek,
     record::TopicPartition,
 };
 
@@ -123,7 +124,11 @@ pub async fn seek(
                 let offsets = moves.iter().map(|it| (it.partition(), it.to));
                 local.seek(id, offsets.collect::<BTreeMap<_, _>>()).await?;
             }
-            _ => broker.set_committed(id, moves.iter().map(Move::commit).collect()).await?,
+            _ => {
+                broker.set_committed(id, moves.iter().map(Move::commit).collect()).await?;
+                let moved = moves.iter().map(|it| (it.partition(), it.to));
+                note_seek(broker, id, &moved.collect::<Vec<_>>()).await?;
+            }
         }
         tracing::info!(group = id, to = %request.to, partitions = moves.len(), "A group was moved.");
     }

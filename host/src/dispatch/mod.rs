@@ -34,6 +34,7 @@ use std::{
 
 pub use group::{Group, SeekError};
 pub use offsets::{OffsetMap, Unread};
+pub use output::note_seek;
 pub use pauses::{Pause, PausedAsAWhole, Pauses, Scope};
 pub use retry::{Verdict, judge};
 pub use status::{GroupStatus, HotKey, MemberState, MemberStatus, PartitionStatus};

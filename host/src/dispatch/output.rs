@@ -8,6 +8,7 @@ mod letters;
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 pub(super) use letters::DeadLetter;
+pub use letters::note_seek;
 use tokio::sync::Mutex;
 
 use crate::{

@@ -94,8 +94,21 @@ impl Parked {
             Some(Entry::Mark(mark)) if mark.source.partition == self.source => {
                 self.marked(&mark, record);
             }
+            Some(Entry::Sought(place)) if place.partition == self.source => {
+                self.sought(place.offset);
+            }
             _ => {}
         }
+    }
+
+    /// Forgets what was parked from an offset of the source on: it is handled again from there.
+    fn sought(&mut self, offset: u64) {
+        self.known.retain(|source, _| *source < offset);
+        for lane in self.lanes.values_mut() {
+            self.letters -= lane.letters.split_off(&(offset, 0)).len();
+        }
+        self.lanes.retain(|_, lane| !lane.letters.is_empty());
+        self.released.retain(|kind| self.lanes.contains_key(kind));
     }
 
     fn marked(&mut self, mark: &Mark, record: &Record) {
@@ -199,7 +212,7 @@ impl Parked {
                 let record = read.remove(&offset);
                 let letter = record.and_then(|record| match letter::read(&record)? {
                     Entry::Letter(letter) => Some((letter, record)),
-                    Entry::Mark(_) => None,
+                    Entry::Mark(_) | Entry::Sought(_) => None,
                 });
                 match letter {
                     Some(letter) => letters.push(letter),

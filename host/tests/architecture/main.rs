@@ -48,6 +48,8 @@ const IMPORTS: &[Imports] = &[
             "dispatch::Pause",
             "dispatch::Pauses",
             "dispatch::Scope",
+            // Where nobody reads a group, an operator's command moves it.
+            "dispatch::note_seek",
             "handler",
             "http::BindError",
             "http::Drained",

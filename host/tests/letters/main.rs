@@ -38,8 +38,11 @@ impl Shop {
 
     /// `None`: there is no Kafka, the test is to be skipped.
     fn on_kafka(name: &str, group: &str) -> Option<Self> {
-        let broker =
-            format!("kind = \"kafka\"\nbootstrap-servers = \"{}\"", kafka::shared(Kind::Kraft)?);
+        // A member that is gone and was not replaced is soon forgotten.
+        let broker = format!(
+            "kind = \"kafka\"\nbootstrap-servers = \"{}\"\nproperties = {{ \"session.timeout.ms\" = 6000 }}",
+            kafka::shared(Kind::Kraft)?
+        );
         let topic = format!("{name}-{}-{:08x}", std::process::id(), fastrand::u32(..));
         Some(Self::new(&broker, topic, group, true))
     }
@@ -93,12 +96,23 @@ instance-id = "one"
 
     /// `keyway dead-letters ...` against a gateway, or against the broker of the configuration.
     fn command(&self, gateway: Option<&Gateway>, arguments: &[&str]) -> Output {
-        self.prepared(gateway, arguments).output().unwrap()
+        self.prepared("dead-letters", gateway, arguments).output().unwrap()
     }
 
-    fn prepared(&self, gateway: Option<&Gateway>, arguments: &[&str]) -> Command {
+    /// Moves the group on partition 0, as it runs or as nobody reads it.
+    fn seek(&self, gateway: Option<&Gateway>, offset: u64) {
+        let (group, offset) = (format!("{}-group", self.topic), offset.to_string());
+        let arguments = ["seek", &group, "--to", &offset, "--partition", "0", "--force"];
+        wait_until("the group is moved", || {
+            let output = self.prepared("groups", gateway, &arguments).output().unwrap();
+            let said = || String::from_utf8_lossy(&output.stderr).into_owned();
+            output.status.success().then_some(()).ok_or_else(said)
+        });
+    }
+
+    fn prepared(&self, what: &str, gateway: Option<&Gateway>, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_keyway"));
-        command.current_dir(self.directory.path()).arg("dead-letters").args(arguments);
+        command.current_dir(self.directory.path()).arg(what).args(arguments);
         match gateway {
             Some(gateway) => command.args(["--admin", &format!("http://{}", gateway.admin())]),
             None => command.env("KEYWAY__ADMIN__LISTEN", "127.0.0.1:1"), // nobody's
@@ -109,7 +123,7 @@ instance-id = "one"
     /// Begins to redrive, and kills whoever writes as soon as something is written.
     fn begin_to_redrive(&self, gateway: Option<Gateway>, key: &str) {
         let arguments = ["redrive", "--json", "--key", key];
-        let mut command = self.prepared(gateway.as_ref(), &arguments);
+        let mut command = self.prepared("dead-letters", gateway.as_ref(), &arguments);
         let mut command = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(command.stdout.take().unwrap()).read_line(&mut line).unwrap();
@@ -259,6 +273,52 @@ fn parked_lanes(shop: &Shop) {
     assert!(told.contains("Given back: 0 records"), "{told}");
     shop.send(&gateway, "ada", &numbered("ok", 30));
     shop.wait_until_emitted(&gateway, "ada", &(0..31).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_group_that_is_moved_back_handles_again_what_was_parked_on_the_embedded_broker() {
+    moved_back(&Shop::on_embedded(PARK));
+}
+
+#[test]
+fn a_group_that_is_moved_back_handles_again_what_was_parked_on_kafka() {
+    let Some(shop) = Shop::on_kafka("moved", PARK) else { return };
+    moved_back(&shop);
+}
+
+fn moved_back(shop: &Shop) {
+    let gateway = shop.start();
+    for number in 0..6 {
+        let what = if number == 2 { "reject" } else { "ok" };
+        shop.send(&gateway, "ada", &numbered(what, number));
+    }
+    shop.wait_for_lag_of_zero(&gateway);
+    shop.wait_until_listed(&gateway, &[2, 3, 4, 5]);
+    shop.mend(&gateway);
+    // What was parked before the new offset keeps its lane parked: 4 and 5 are parked anew behind 2 and 3.
+    shop.seek(Some(&gateway), 4);
+    shop.wait_for_lag_of_zero(&gateway);
+    shop.wait_until_listed(&gateway, &[2, 3, 4, 5]);
+    shop.seek(Some(&gateway), 1);
+    shop.wait_until_emitted(&gateway, "ada", &[1, 2, 3, 4, 5]);
+    assert_eq!(shop.listed(Some(&gateway)), Vec::<u64>::new());
+    assert!(shop.redrive(Some(&gateway), &["--parked"]).contains("Given back: 0 records"));
+
+    // The same where nobody reads it.
+    plugins::install("flaky", &shop.directory.path().join("plugins"), "flaky");
+    wait_until("it fails again", || {
+        shop.send(&gateway, "bob", &numbered("reject", 7));
+        let listed = shop.list(Some(&gateway))?;
+        if listed.is_empty() { Err(gateway.tail()) } else { Ok(()) }
+    });
+    shop.wait_for_lag_of_zero(&gateway);
+    gateway.terminate();
+    plugins::install("uppercase", &shop.directory.path().join("plugins"), "flaky");
+    shop.seek(None, 3);
+    let gateway = shop.start();
+    shop.wait_until_emitted(&gateway, "ada", &[1, 2, 3, 4, 5, 3, 4, 5]);
+    shop.wait_for_lag_of_zero(&gateway);
+    assert_eq!(shop.listed(Some(&gateway)), Vec::<u64>::new());
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{Filter, Shelf, shelves};
 use crate::{
-    admin::snapshot::{DeadLetter, DeadLetters, dead_letter},
+    admin::snapshot::{DeadLetter, DeadLetters, Source, dead_letter},
     broker::{Broker, BrokerError},
     config::Config,
     letter::{self, Entry, MarkKind},
@@ -84,6 +84,12 @@ impl Page {
             Some(Entry::Mark(mark)) if mark.kind == MarkKind::Redriven => {
                 self.letters.remove(&mark.letter.offset);
             }
+            Some(Entry::Sought(place)) => self.letters.retain(|_, letter| {
+                let Source { topic, partition, offset } = &letter.source;
+                let is_there =
+                    *place.partition.topic == **topic && place.partition.partition == *partition;
+                !(is_there && place.offset <= *offset)
+            }),
             _ => {}
         }
     }

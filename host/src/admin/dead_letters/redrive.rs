@@ -195,7 +195,7 @@ impl Redrive {
     fn meant<'a>(&self, records: &'a [Record], done: &Done) -> Vec<(Letter, &'a Record)> {
         let letter = |record: &'a Record| match letter::read(record)? {
             Entry::Letter(letter) => Some((letter, record)),
-            Entry::Mark(_) => None,
+            Entry::Mark(_) | Entry::Sought(_) => None,
         };
         records
             .iter()
@@ -220,6 +220,9 @@ impl Redrive {
             offset = last.offset + 1;
             for record in records.into_iter().filter(|record| !done.contains(record.offset)) {
                 let Some(Entry::Letter(letter)) = letter::read(&record) else { continue };
+                if done.is_superseded(&letter, record.offset) {
+                    continue;
+                }
                 let is_meant = self.order.filter.wants(&letter, &record);
                 let lane =
                     lanes.entry(lane_name(ordering, &letter, &record)).or_insert_with(|| {

@@ -26,6 +26,8 @@ const BYTES: usize = 512 << 10;
 #[derive(Default)]
 pub(super) struct Done {
     letters: HashSet<u64>,
+    /// Where the group was moved to, by the offset of that note.
+    sought: Vec<(u64, Entry)>,
     read_to: u64,
 }
 
@@ -41,12 +43,21 @@ impl Done {
             let records = shelf.read(broker, self.read_to).await?;
             let Some(last) = records.last() else { return Ok(()) };
             self.read_to = last.offset + 1;
-            let redriven = |record: &Record| match letter::read(record)? {
-                Entry::Mark(mark) if mark.kind == MarkKind::Redriven => Some(mark.letter.offset),
-                _ => None,
-            };
-            self.letters.extend(records.iter().filter_map(redriven));
+            for record in &records {
+                match letter::read(record) {
+                    Some(Entry::Mark(mark)) if mark.kind == MarkKind::Redriven => {
+                        self.letters.insert(mark.letter.offset);
+                    }
+                    Some(sought @ Entry::Sought(_)) => self.sought.push((record.offset, sought)),
+                    _ => {}
+                }
+            }
         }
+    }
+
+    /// Whether the record of a letter is handled again from its source.
+    pub(super) fn is_superseded(&self, letter: &Letter, at: u64) -> bool {
+        self.sought.iter().any(|(offset, entry)| entry.supersedes(*offset, &letter.source, at))
     }
 
     pub(super) fn contains(&self, letter: u64) -> bool {

@@ -19,7 +19,9 @@ use crate::admin::seek::{self, Request, Sought, Target};
 #[command(after_help = "\
 The new offsets are committed, so they hold over a restart. A group that is being read is moved when it is paused, or with \
 --force: what is in the handler's hands ends, and is not committed for the old position any more. Members in other \
-processes are not moved. Where no gateway answers and nothing reads the group, the broker is asked directly.
+processes are not moved. All that its topic has from there on is handled again, whatever became of it: what was parked \
+of it (on-reject = \"park\") comes from there and is not given back by dead-letters redrive any more, while a lane that was \
+parked further back stays parked, and parks what comes again of it. Where no gateway answers and nothing reads the group, the broker is asked directly.
 
 Examples:
   keyway groups seek my-topic-group-1 --to beginning --dry-run

@@ -191,9 +191,13 @@ impl Engine {
             committed: Committed { offset: *offset, metadata: String::new() },
         };
         let commits = seek.targets.iter().map(commit).collect();
-        let commands = self.commands.clone();
+        let (commands, shared) = (self.commands.clone(), self.shared.clone());
         self.work.push(Box::pin(async move {
             let result = commands.commit(commits).await;
+            if result.is_ok() {
+                let moved = seek.targets.iter().map(|(_, name, offset)| (name.clone(), *offset));
+                shared.output.note_seek(&moved.collect::<Vec<_>>()).await;
+            }
             Done::SeekCommitted { seek, result }
         }));
     }

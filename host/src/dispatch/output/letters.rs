@@ -11,11 +11,12 @@ use std::{
 
 use super::{FIRST_WAIT, Output, pause};
 use crate::{
-    broker::{BrokerError, EnsuredTopic, PartitionOffsets, TopicSpec},
+    broker::{Broker, BrokerError, EnsuredTopic, PartitionOffsets, TopicSpec},
+    config::PARKED,
     dispatch::parked::Parked,
     handler::Generation,
-    letter::Letter,
-    record::{NewRecord, Record, TopicPartition},
+    letter::{self, Letter},
+    record::{NewRecord, Place, Record, TopicPartition},
 };
 
 /// Records of one question while a topic of parked records is read as a whole.
@@ -36,7 +37,44 @@ fn parked_partition(source: u32, partitions: u32) -> u32 {
     source % partitions
 }
 
+/// Notes in a group's topic of parked records that an operator has moved it: what was parked of these partitions from
+/// these offsets on is handled again, and given back no more. Where the group has no such topic there is nothing to note.
+/// To be called when the offsets are committed, and before a record is read from there: without the note, what is parked
+/// stays parked, and comes to its turn once.
+pub async fn note_seek(
+    broker: &dyn Broker,
+    group: &str,
+    offsets: &[(TopicPartition, u64)],
+) -> Result<(), BrokerError> {
+    let topic: Arc<str> = format!("{group}{PARKED}").into();
+    let partitions = match broker.topic(&topic).await {
+        Ok(info) => info.partitions.len() as u32,
+        Err(BrokerError::UnknownTopic(_)) => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    for (source, offset) in offsets {
+        let partition = parked_partition(source.partition, partitions);
+        let at = TopicPartition { topic: topic.clone(), partition };
+        let place = Place { partition: source.clone(), offset: *offset };
+        let written = broker.produce(letter::sought(&at, &place)).await;
+        written.map_err(|error| BrokerError::Unavailable(error.to_string()))?;
+    }
+    Ok(())
+}
+
 impl Output {
+    /// Notes that the group was moved, and waits until that is durable, however long it takes. See [`note_seek`].
+    pub(in crate::dispatch) async fn note_seek(&self, offsets: &[(TopicPartition, u64)]) {
+        let mut wait = FIRST_WAIT;
+        while let Err(error) = note_seek(&*self.broker, &self.group.id, offsets).await {
+            tracing::warn!(
+                group = %self.group.id, reason = %error,
+                "It could not be noted that what was parked is handled again; the group is moved when it can."
+            );
+            pause(&mut wait).await;
+        }
+    }
+
     /// Writes a dead letter and waits until it is durable, however long that takes.
     pub(in crate::dispatch) async fn dead_letter(&self, letter: &DeadLetter) {
         let written = self.dead_letter_record(letter).await;

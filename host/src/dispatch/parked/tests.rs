@@ -68,6 +68,11 @@ impl Topic {
                     let (letters, _) = lanes.entry(name(&letter.source)).or_default();
                     letters.push((letter.source.offset, record.offset));
                 }
+                Some(Entry::Sought(place)) if place.partition == source() => {
+                    for (letters, _) in lanes.values_mut() {
+                        letters.retain(|(offset, _)| *offset < place.offset);
+                    }
+                }
                 Some(Entry::Mark(mark)) if mark.source.partition == source() => {
                     let Some((letters, released)) = lanes.get_mut(&name(&mark.source)) else {
                         continue;
@@ -118,6 +123,8 @@ enum Step {
     GiveBack { limit: usize, undone: usize, held: bool },
     /// Another owner takes over.
     Replay,
+    /// An operator moves the group to this offset of the source.
+    Seek { to: u64 },
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -128,6 +135,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (1..6usize, 0..3usize, any::<bool>())
             .prop_map(|(limit, undone, held)| Step::GiveBack { limit, undone, held }),
         1 => Just(Step::Replay),
+        1 => (0..80u64).prop_map(|to| Step::Seek { to }),
     ]
 }
 
@@ -208,6 +216,12 @@ proptest! {
                     }
                 }
                 Step::Replay => parked = topic.replayed(ordering),
+                Step::Seek { to } => {
+                    let place = Place { partition: source(), offset: to };
+                    topic.append(None, "", letter::sought(&source(), &place).headers);
+                    parked = topic.replayed(ordering);
+                    handled.clear(); // what was handled is handled again
+                }
             }
             let expected = topic.lanes(ordering);
             prop_assert_eq!(shown(&parked), expected.clone());

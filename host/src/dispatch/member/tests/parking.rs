@@ -55,7 +55,7 @@ impl Rig {
     fn letters(&self) -> Vec<(Letter, Record)> {
         let letter = |record: Record| match letter::read(&record)? {
             Entry::Letter(letter) => Some((letter, record)),
-            Entry::Mark(_) => None,
+            Entry::Mark(_) | Entry::Sought(_) => None,
         };
         self.broker.kept(TOPIC).into_iter().filter_map(letter).collect()
     }
@@ -284,4 +284,67 @@ async fn of_a_paused_partition_no_lane_is_given_back_until_it_goes_on() {
     assert_eq!(rig.calls().len(), 3, "the first was not tried again");
     rig.pause(&[]);
     rig.eventually("the first fails again", |rig| rig.marked(MarkKind::Held).len() == 2).await;
+}
+
+/// Rejects the record of offset 1 until it is mended.
+fn mendable(mended: &Arc<AtomicBool>) -> impl Fn(Delivery) -> BoxFuture<'static, Outcome> + use<> {
+    let mended = mended.clone();
+    move |mut delivery| {
+        if delivery.record.offset == 1 && !mended.load(Relaxed) {
+            delivery.record.value = Some("bad".into());
+        }
+        picky(delivery)
+    }
+}
+
+#[tokio::test]
+async fn a_partition_that_is_moved_back_handles_again_what_was_parked_and_gives_none_of_it_back() {
+    let mended = Arc::new(AtomicBool::new(false));
+    let mut rig = Rig::new(parking(Ordering::Key), mendable(&mended));
+    let records = [("b", "0"), ("a", "1"), ("a", "2"), ("b", "3")];
+    rig.assign(0, None).await;
+    rig.send(keyed(0, &records)).await;
+    rig.committed(4).await;
+    assert_eq!(rig.parked(), [(1, 1), (2, 0)]);
+    mended.store(true, Relaxed);
+    let moved = rig.seek(0, 1).await;
+    assert_eq!(rig.commit(Ok(())).await[0].committed.offset, 1);
+    assert_eq!(moved.await.unwrap().unwrap(), [at(0)]);
+    assert!(matches!(rig.command().await, Command::Seek { offset: 1, .. }));
+    assert!(matches!(rig.command().await, Command::Resume(_)));
+    rig.send(MemberEvent::Sought { partition: at(0), offset: 1 }).await;
+    rig.send(keyed(1, &records[1..])).await;
+    rig.committed(4).await;
+    assert_eq!(rig.out().len(), 5, "{:?}", rig.out());
+    assert_eq!(rig.parked().len(), 2, "nothing was parked since");
+    rig.shows_parked(0, 0).await;
+
+    let next = Rig::after(parking(Ordering::Key), rig.produced());
+    next.assign(0, Some(4)).await;
+    let mut next = next;
+    next.send(keyed(4, &[("a", "4")])).await;
+    next.committed(5).await;
+    assert_eq!(next.out().last().map(String::as_str), Some("4"), "the lane is free");
+}
+
+#[tokio::test]
+async fn a_lane_that_was_parked_before_where_a_partition_is_moved_to_stays_parked_in_order() {
+    let mended = Arc::new(AtomicBool::new(false));
+    let mut rig = Rig::new(parking(Ordering::Key), mendable(&mended));
+    let records = [("b", "0"), ("a", "1"), ("a", "2"), ("a", "3")];
+    rig.assign(0, None).await;
+    rig.send(keyed(0, &records)).await;
+    rig.committed(4).await;
+    mended.store(true, Relaxed);
+    let moved = rig.seek(0, 2).await;
+    assert_eq!(rig.commit(Ok(())).await[0].committed.offset, 2);
+    assert_eq!(moved.await.unwrap().unwrap(), [at(0)]);
+    rig.send(MemberEvent::Sought { partition: at(0), offset: 2 }).await;
+    rig.send(keyed(2, &records[2..])).await;
+    rig.eventually("what comes again is parked again", |rig| rig.parked().len() == 5).await;
+    assert_eq!(rig.parked()[3..], [(2, 0), (3, 0)]);
+    rig.shows_parked(1, 3).await;
+    rig.release(0);
+    rig.eventually("the lane is handled", |rig| rig.out().len() == 4).await;
+    assert_eq!(rig.out(), ["0", "1", "2", "3"]);
 }

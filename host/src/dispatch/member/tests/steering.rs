@@ -29,7 +29,7 @@ impl Rig {
         self.wish.send_modify(|wish| wish.pauses = pauses.into());
     }
 
-    async fn seek(
+    pub(super) async fn seek(
         &self,
         partition: u32,
         offset: u64,
