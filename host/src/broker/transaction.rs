@@ -21,6 +21,9 @@ pub enum TransactError {
     /// Nothing of it happened, and nothing is wrong with it: later it may work.
     #[error("the transaction was aborted: {0}")]
     Aborted(String),
+    /// Nothing of it happened, because it took longer than a transaction may: a smaller one may be in time.
+    #[error("the transaction took too long and was aborted: {0}")]
+    TimedOut(String),
     /// The connection broke, or the time was up, while it was being committed. What became of it is settled before
     /// anything that comes after it; what was committed can be read then.
     #[error("{0}; whether the transaction was committed is not known")]

@@ -13,9 +13,53 @@ use crate::{
     record::{NewRecord, Place, TopicPartition},
 };
 
-/// What a batch holds before it is full; the record that fills it may be the largest that there is.
+/// What a batch holds at the most before it is full; the record that fills it may be the largest that there is.
 const RECORDS: usize = 10_000;
 const BYTES: usize = 8 << 20;
+
+/// How large something is, or may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Size {
+    pub(super) records: usize,
+    pub(super) bytes: usize,
+}
+
+/// What a batch may hold now: less after a transaction that took too long, and slowly more again.
+#[derive(Debug)]
+pub(super) struct Room(Size);
+
+impl Default for Room {
+    fn default() -> Self {
+        Self(Size { records: RECORDS, bytes: BYTES })
+    }
+}
+
+impl Room {
+    /// A transaction of this size took too long: half of that is tried next.
+    pub(super) fn shrink(&mut self, late: Size) {
+        if late.records == 0 {
+            return; // it was not for the records
+        }
+        let Self(room) = self;
+        room.records = (room.records.min(late.records) / 2).max(1);
+        room.bytes = (room.bytes.min(late.bytes) / 2).max(1);
+    }
+
+    /// A transaction of this size was committed: where it took about what there is, a little more may do.
+    pub(super) fn grow(&mut self, committed: Size) {
+        let Self(room) = self;
+        if committed.records >= room.records / 2 || committed.bytes >= room.bytes / 2 {
+            room.records = (room.records + room.records / 8 + 1).min(RECORDS);
+            room.bytes = (room.bytes + room.bytes / 8 + 1024).min(BYTES);
+        }
+    }
+
+    /// How many source records may be handled at once, as far as this goes: what comes of them is in one batch.
+    pub(super) fn most_in_flight(&self) -> usize {
+        let Self(room) = self;
+        if room.records < RECORDS { room.records } else { usize::MAX }
+    }
+}
 
 /// Where a record of a batch comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,8 +86,12 @@ impl Batch {
     }
 
     /// Whether nothing more should be added.
-    pub(super) fn is_full(&self) -> bool {
-        self.records.len() >= RECORDS || self.bytes >= BYTES
+    pub(super) fn is_full(&self, Room(room): &Room) -> bool {
+        self.records.len() >= room.records || self.bytes >= room.bytes
+    }
+
+    pub(super) fn size(&self) -> Size {
+        Size { records: self.records.len(), bytes: self.bytes }
     }
 
     /// Whether it has records that came of a partition.
@@ -155,17 +203,45 @@ mod tests {
     fn a_batch_is_full_by_records_or_by_bytes_and_has_room_again_without_a_partition() {
         let mut many = Batch::default();
         many.push(&origin(0, 0), vec![record(""); RECORDS - 1]);
-        assert!(!many.is_full());
+        assert!(!many.is_full(&Room::default()));
         many.push(&origin(1, 0), vec![record("")]);
-        assert!(many.is_full());
+        assert!(many.is_full(&Room::default()));
         many.forget(&origin(1, 0).source.partition);
-        assert!(!many.is_full());
+        assert!(!many.is_full(&Room::default()));
 
         let mut large = Batch::default();
         large.push(&origin(0, 0), vec![NewRecord::new("out", vec![0; BYTES])]);
-        assert!(large.is_full());
+        assert!(large.is_full(&Room::default()));
         large.forget(&origin(0, 0).source.partition);
-        assert!(!large.is_full());
+        assert!(!large.is_full(&Room::default()));
+    }
+
+    #[test]
+    fn room_halves_with_what_took_too_long_and_grows_back_with_what_did_not() {
+        let size = |records, bytes| Size { records, bytes };
+        let mut room = Room::default();
+        room.shrink(size(0, 0));
+        assert_eq!(room.0, size(RECORDS, BYTES), "an offset alone has no size");
+        assert_eq!(room.most_in_flight(), usize::MAX);
+        room.shrink(size(600, 4000));
+        assert_eq!(room.0, size(300, 2000));
+        assert_eq!(room.most_in_flight(), 300);
+        room.grow(size(10, 100));
+        assert_eq!(room.0, size(300, 2000), "that was far from what there is");
+        room.grow(size(200, 100));
+        assert_eq!(room.0, size(338, 3274));
+        for _ in 0..100 {
+            room.shrink(size(300, 300));
+        }
+        assert_eq!(room.0, size(1, 1));
+        let mut batch = Batch::default();
+        assert!(!batch.is_full(&room), "one record is always taken");
+        batch.push(&origin(0, 0), vec![record("a")]);
+        assert!(batch.is_full(&room));
+        for _ in 0..100 {
+            room.grow(size(RECORDS, BYTES));
+        }
+        assert_eq!(room.0, size(RECORDS, BYTES));
     }
 
     #[test]

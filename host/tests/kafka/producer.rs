@@ -1,7 +1,9 @@
 //! What becomes of a producer that cannot go on.
 
+use std::{collections::BTreeMap, time::Duration};
+
 use keyway::{
-    broker::{Broker as _, BrokerError, ProduceError},
+    broker::{Broker as _, BrokerError, ProduceError, TransactError, kafka::Kafka},
     record::NewRecord,
 };
 use rdkafka::{
@@ -37,4 +39,20 @@ async fn a_transactional_id_that_is_not_allowed_is_refused_and_no_outage() {
     cluster.request_errors(RDKafkaApiKey::InitProducerId, &[refused]);
     let taken = broker.transactions("t").await.map(|_transactions| ());
     assert!(matches!(&taken, Err(BrokerError::Fatal(why)) if why.contains("uthoriz")), "{taken:?}");
+}
+
+#[tokio::test]
+async fn a_transaction_that_takes_longer_than_it_may_is_told_from_one_that_met_trouble() {
+    let cluster = MockCluster::new(1).unwrap();
+    cluster.create_topic("t", 1, 1).unwrap();
+    let properties = BTreeMap::from([("transaction.timeout.ms".to_owned(), "1000".to_owned())]);
+    let broker = Kafka::connect(&cluster.bootstrap_servers(), &properties).unwrap();
+    let mut transactions = broker.transactions("t").await.unwrap();
+    let write = |value: &str| vec![NewRecord::new("t", value.to_owned())];
+    transactions.write(write("in time")).await.unwrap();
+    cluster.broker_round_trip_time(1, Duration::from_millis(900)).unwrap();
+    let late = transactions.write(write("late")).await;
+    assert!(matches!(late, Err(TransactError::TimedOut(_))), "{late:?}");
+    cluster.broker_round_trip_time(1, Duration::ZERO).unwrap();
+    transactions.write(write("in time again")).await.unwrap();
 }

@@ -101,17 +101,29 @@ impl Transactor {
         offsets: Option<&Offsets>,
     ) -> Result<Vec<Produced>, TransactError> {
         self.check(records)?;
-        let (is_shared, deadline) = (self.is_shared, Instant::now() + self.patience);
+        let is_shared = self.is_shared;
         let failed = |error: &KafkaError| match error::is_fenced(error) {
             true if is_shared => TransactError::Fenced(format!(
                 "another has taken the transactional id: {}",
                 error::text(error)
             )),
-            _ => error::transaction(error),
+            true => TransactError::TimedOut(error::text(error)),
+            false => error::transaction(error),
         };
+        let patience = self.patience;
         let client = self.client().map_err(|error| failed(&error))?;
-        let written =
-            write(client, records, offsets, deadline, &failed).inspect_err(|_failed| abort(client));
+        let begun = Instant::now();
+        // What is late with its records must not leave it open whether it was committed.
+        let (late, deadline) = (begun + patience * 2 / 3, begun + patience);
+        let written = write(client, records, offsets, late, &failed).map_err(|error| {
+            abort(client);
+            match error {
+                TransactError::Aborted(reason) if Instant::now() >= late => {
+                    TransactError::TimedOut(reason)
+                }
+                error => error,
+            }
+        });
         let committed = written.and_then(|produced| {
             end(client, deadline).map_err(|error| match failed(&error) {
                 fenced @ TransactError::Fenced(_) => fenced,

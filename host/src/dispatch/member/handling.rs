@@ -23,7 +23,7 @@ impl Engine {
         if self.transacting.is_full() {
             return;
         }
-        let most = self.shared.group.max_in_flight;
+        let most = self.shared.group.max_in_flight.min(self.transacting.most_in_flight());
         while self.in_flight < most && self.lanes.ready() > 0 {
             let limit = ((most - self.in_flight) / self.lanes.ready()).clamp(1, RUN);
             let Some(run) = self.lanes.take(limit) else { return };

@@ -17,7 +17,7 @@ use crate::{
     broker::{Commands, OffsetCommit, TransactError},
     config::Delivery,
     dispatch::{
-        batch::{Batch, Origin, Refusals},
+        batch::{Batch, Origin, Refusals, Room, Size},
         lanes::Slot,
         partition::Partition,
     },
@@ -32,6 +32,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 #[derive(Default)]
 pub(super) struct Transacting {
     batch: Batch,
+    room: Room,
     /// Source records that the next transaction is done with, of those that were refused.
     settled: Vec<Place>,
     pub(super) refusals: Refusals,
@@ -41,6 +42,7 @@ pub(super) struct Transacting {
 
 /// A transaction that is under way.
 pub(super) struct Transaction {
+    size: Size,
     origins: Vec<Origin>,
     settled: Vec<Place>,
     offsets: Vec<OffsetCommit>,
@@ -57,7 +59,12 @@ impl Transacting {
 
     /// Whether nothing more is to be handled until there is room.
     pub(super) fn is_full(&self) -> bool {
-        self.batch.is_full()
+        self.batch.is_full(&self.room)
+    }
+
+    /// How many source records may be handled at once.
+    pub(super) fn most_in_flight(&self) -> usize {
+        self.room.most_in_flight()
     }
 
     pub(super) fn drop_batch(&mut self) {
@@ -112,14 +119,16 @@ impl Engine {
         // Of a partition whose new offset is being committed, nothing of the old position is.
         let open = open.filter(|(slot, partition)| !partition.moving || waiting.contains(slot));
         let offsets: Vec<_> = open.filter_map(|(_, partition)| partition.commit()).collect();
-        let (origins, records) = std::mem::take(&mut self.transacting.batch).into_parts();
+        let batch = std::mem::take(&mut self.transacting.batch);
+        let size = batch.size();
+        let (origins, records) = batch.into_parts();
         let settled = std::mem::take(&mut self.transacting.settled);
         if records.is_empty() && offsets.is_empty() {
             return;
         }
         self.committing = true;
         let commands = self.commands.clone();
-        let transaction = Transaction { origins, settled, offsets };
+        let transaction = Transaction { size, origins, settled, offsets };
         self.work.push(Box::pin(async move {
             let result = commit(&commands, records, &transaction.offsets).await;
             Done::Transacted { transaction, result }
@@ -163,9 +172,10 @@ impl Engine {
         result: Result<(), TransactError>,
     ) {
         self.committing = false;
-        let Transaction { origins, settled, offsets } = transaction;
+        let Transaction { size, origins, settled, offsets } = transaction;
         let Err(error) = result else {
             self.transacting.rest = None;
+            self.transacting.room.grow(size);
             self.transacting.refusals.settle(&settled);
             let letters = origins.iter().filter(|origin| origin.is_letter).count();
             self.shared.counters.dead_lettered.add(letters as u64);
@@ -187,6 +197,7 @@ impl Engine {
                 let slots = &self.slots;
                 self.transacting.refusals.retain(|partition| slots.contains_key(partition));
             }
+            TransactError::TimedOut(_) => self.transacting.room.shrink(size),
             _ => self.transacting.wait_after_failure(),
         }
         self.rewind().await;

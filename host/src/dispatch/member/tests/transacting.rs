@@ -347,3 +347,27 @@ async fn leaving_commits_what_was_handled_in_a_last_transaction() {
     assert!(matches!(rig.command().await, Command::Release(_)));
     assert!(matches!(rig.command().await, Command::Leave));
 }
+
+#[tokio::test]
+async fn a_transaction_that_took_too_long_is_made_smaller_until_it_passes() {
+    const FITS: usize = 10;
+    let mut rig = Rig::new(exactly_once(OnReject::DeadLetter), numbered);
+    rig.assign(0, Some(0)).await;
+    rig.records(0, 0..200).await;
+    let (mut written, mut late) = (Vec::new(), 0);
+    while written.len() < 200 {
+        let (records, _, done) = rig.transaction().await;
+        if records.len() > FITS {
+            late += 1;
+            done.send(Err(TransactError::TimedOut("too much".into()))).unwrap();
+            let next = written.len() as u64;
+            rig.rewind(next).await;
+            rig.records(0, next..200).await;
+            continue;
+        }
+        done.send(Ok(())).unwrap();
+        written.extend(values(&records));
+    }
+    assert_eq!(written, numbers(0..200));
+    assert!((1..20).contains(&late), "{late} were too large");
+}
