@@ -13,7 +13,11 @@ pub mod kafka;
 mod member;
 mod transaction;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use async_trait::async_trait;
 
@@ -28,6 +32,11 @@ use crate::{
     config::Start,
     record::{NewRecord, Record, TopicPartition},
 };
+
+/// How long an open transaction is waited for, above the time after which Kafka aborts one of Keyway's, and how often it is
+/// looked for.
+const SETTLING: Duration = Duration::from_secs(30);
+const SETTLING_TURN: Duration = Duration::from_millis(50);
 
 /// A broker, as the rest of the gateway sees it.
 #[async_trait]
@@ -68,6 +77,32 @@ pub trait Broker: Send + Sync + 'static {
         let partition = topic.partitions.get(at.partition as usize);
         let unknown = || BrokerError::UnknownPartition(at.clone());
         partition.map(|offsets| offsets.end).ok_or_else(unknown)
+    }
+
+    /// The ends of a partition once all can be read that was written to it before this call: what is behind a transaction
+    /// that is open cannot, so that one is waited for.
+    ///
+    /// # Errors
+    /// [`BrokerError::Unavailable`] when it is open for longer than Kafka lets one of Keyway's be.
+    async fn settled(&self, at: &TopicPartition) -> Result<PartitionOffsets, BrokerError> {
+        let written = self.written(at).await?;
+        let deadline = Instant::now() + SETTLING;
+        loop {
+            let topic = self.topic(&at.topic).await?;
+            let offsets = topic.partitions.get(at.partition as usize).copied();
+            let offsets = offsets.ok_or_else(|| BrokerError::UnknownPartition(at.clone()))?;
+            if offsets.end >= written {
+                return Ok(offsets);
+            }
+            if Instant::now() >= deadline {
+                return Err(BrokerError::Unavailable(format!(
+                    "{at} cannot be read beyond offset {}, since a transaction there has been open for {} s",
+                    offsets.end,
+                    SETTLING.as_secs()
+                )));
+            }
+            tokio::time::sleep(SETTLING_TURN).await;
+        }
     }
 
     /// Joins a group as one more member. Returns at once; what happens next comes as the member's events.

@@ -45,8 +45,9 @@ is started again, and one that is repeated does nothing. A dead letter's record 
 transaction, so a letter is written back once, also where the gateway (or without one, this command) is killed. The \
 transactional id is keyway/redrive.TOPIC, with the topic of the letters: Kafka must allow Write and Describe on it, and \
 when a second redrive of that topic begins, the first one ends. A first Ctrl-C ends it between two transactions, which \
-hold up to 100 letters each. A parked record is noted when what its handler emitted is written: a gateway that is killed \
-before that makes the handler see that record, and those that it was given with, once more.
+hold up to 100 letters each. A parked record is noted when what its handler emitted is written, in one transaction where \
+the group's delivery is exactly-once; else a gateway that is killed between the two makes the handler see that record, and \
+those that it was given with, once more.
 
 Exit codes: 0 done, 1 when it ended early or a letter could not be written back, 64 wrong usage or configuration.";
 

@@ -63,7 +63,6 @@ fn group<'a>(
     if on_reject == OnReject::DeadLetter && dead_letter_topic.is_none() {
         has_room_for_dead_letters(&mut table, &topics);
     }
-    let delivery = delivery(&mut table, on_reject);
     if let Some(field) = table.field("canary") {
         field.refuse(
             "a matter of the handler",
@@ -83,7 +82,7 @@ fn group<'a>(
                 field.choice(&[("earliest", Start::Earliest), ("latest", Start::Latest)], &[])
             })
             .unwrap_or(Start::Earliest),
-        delivery,
+        delivery: delivery(&mut table),
         max_in_flight: table.read("max-in-flight", |field| field.integer(1..=16_384)).unwrap_or(64),
         drain: drain(&mut table, &around.session),
         retry: retry(table.table("retry")),
@@ -125,20 +124,10 @@ fn on_reject(table: &mut Table<'_>, id: Option<&str>) -> OnReject {
     given.unwrap_or(OnReject::DeadLetter)
 }
 
-fn delivery(table: &mut Table<'_>, on_reject: OnReject) -> Delivery {
+fn delivery(table: &mut Table<'_>) -> Delivery {
     let choices =
         [("at-least-once", Delivery::AtLeastOnce), ("exactly-once", Delivery::ExactlyOnce)];
-    let given = table.read("delivery", |field| {
-        let chosen = field.choice(&choices, &[])?;
-        if chosen == Delivery::ExactlyOnce && on_reject == OnReject::Park {
-            field.refuse(
-                "not available in this version together with on-reject = \"park\"",
-                "use \"at-least-once\", or another on-reject",
-            );
-        }
-        Some(chosen)
-    });
-    given.unwrap_or(Delivery::AtLeastOnce)
+    table.read("delivery", |field| field.choice(&choices, &[])).unwrap_or(Delivery::AtLeastOnce)
 }
 
 /// A member that takes longer than its session is no member any more, and its commit comes to nothing.

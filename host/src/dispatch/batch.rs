@@ -125,19 +125,23 @@ pub(super) struct Refused {
 pub(super) struct Refusals(HashMap<Place, Refused>);
 
 impl Refusals {
-    /// Notes what was refused of a batch whose records had these origins.
-    pub(super) fn note(&mut self, origins: &[Origin], refused: &[Refusal]) {
+    /// Notes what was refused of a batch whose records had these origins, and says whether any of it is new.
+    pub(super) fn note(&mut self, origins: &[Origin], refused: &[Refusal]) -> bool {
+        let mut is_new = false;
         for Refusal { record, error } in refused {
             let Some(Origin { source, is_letter }) = origins.get(*record) else { continue };
             let what = if *is_letter { "dead letter" } else { "output" };
             let reason = format!("its {what} was refused: {error}");
             let refused = Refused { reason, is_letter: *is_letter };
-            match self.0.get_mut(source) {
+            match self.0.get(source) {
                 Some(known) if known.is_letter || !is_letter => {}
-                Some(known) => *known = refused,
-                None => drop(self.0.insert(source.clone(), refused)),
+                _ => {
+                    self.0.insert(source.clone(), refused);
+                    is_new = true;
+                }
             }
         }
+        is_new
     }
 
     /// Why a source record cannot be committed; `None`: nothing is known against it.
@@ -274,8 +278,8 @@ mod tests {
         let letter = Origin { is_letter: true, ..origin(0, 5) };
         let mut refusals = Refusals::default();
         refusals.note(&[origin(0, 5)], &[refusal(0, "first")]);
-        refusals.note(&[letter], &[refusal(0, "second")]);
-        refusals.note(&[origin(0, 5)], &[refusal(0, "third")]);
+        assert!(refusals.note(&[letter], &[refusal(0, "second")]));
+        assert!(!refusals.note(&[origin(0, 5)], &[refusal(0, "third")]));
         let refused = refusals.get(&origin(0, 5).source).unwrap();
         assert!(refused.is_letter && refused.reason.contains("second"), "{refused:?}");
     }

@@ -2,7 +2,7 @@
 //! record.
 //!
 //! Invariant: a letter is done with only when what its handler emitted is durable, and then a mark says so; without the
-//! mark, the letter is handled again by whoever comes next.
+//! mark, the letter is handled again by whoever comes next. Under exactly-once both are in one transaction.
 
 use std::collections::VecDeque;
 
@@ -13,9 +13,10 @@ use super::{
     retry::{self, Verdict},
 };
 use crate::{
+    config,
     handler::{Delivery, Outcome, RunReport},
     letter::{self, Letter, Mark, MarkKind},
-    record::{NewRecord, Record},
+    record::{NewRecord, Place, Record},
 };
 
 /// What came of a lane's letters.
@@ -25,33 +26,63 @@ pub(super) struct GivenBack {
     pub(super) done: Vec<(u64, u64)>,
     /// The one behind them was given up on again, and the lane is parked as before.
     pub(super) is_held: bool,
+    /// Under exactly-once, what the next transaction is to write for that, by the record that it came of.
+    pub(super) unwritten: Vec<(Place, Vec<NewRecord>)>,
+}
+
+impl GivenBack {
+    /// Notes what became of a letter: at once, or with the next transaction.
+    async fn note(&mut self, shared: &Shared, notes: Vec<(Place, Vec<NewRecord>)>) {
+        match shared.group.delivery {
+            config::Delivery::ExactlyOnce => self.unwritten.extend(notes),
+            config::Delivery::AtLeastOnce => {
+                let marks: Vec<_> = notes.into_iter().flat_map(|(_, marks)| marks).collect();
+                shared.output.mark(&marks).await;
+            }
+        }
+    }
+
+    async fn hold(&mut self, shared: &Shared, letter: &(Letter, Record), reason: &str) {
+        tracing::warn!(
+            group = %shared.group.id, record = %letter.0.source, reason,
+            "A parked record was given up on again; its lane stays parked."
+        );
+        let held = vec![(letter.0.source.clone(), vec![mark(letter, MarkKind::Held)])];
+        self.note(shared, held).await;
+        self.is_held = true;
+    }
 }
 
 /// Handles letters of one lane until all are done with, one is given up on again, or `stop` while one waits for its next
-/// attempt.
+/// attempt. The first one is given up on without an attempt where its output was `refused`.
 pub(super) async fn handle(
     shared: &Shared,
     letters: Vec<(Letter, Record)>,
+    refused: Option<String>,
     stop: &CancellationToken,
 ) -> GivenBack {
     let mut given_back = GivenBack::default();
     let mut deliveries: Vec<_> = letters.iter().map(delivery).collect();
     let mut letters = VecDeque::from(letters);
+    if let (Some(reason), Some(first)) = (refused, letters.front()) {
+        given_back.hold(shared, first, &reason).await;
+        return given_back;
+    }
     while !deliveries.is_empty() {
-        let report = shared.handler.handle(deliveries).await;
-        let RunReport { deliveries: mut attempted, outcomes, .. } =
-            shared.output.write(report).await;
+        let (mut attempted, mut outcomes) = attempt(shared, deliveries).await;
         let handled =
             outcomes.iter().take_while(|outcome| matches!(outcome, Outcome::Handled(_))).count();
-        let done: Vec<_> = letters.drain(..handled).collect();
-        let marks: Vec<_> = done.iter().map(|letter| mark(letter, MarkKind::Redriven)).collect();
-        shared.output.mark(&marks).await;
+        let mut notes = Vec::with_capacity(handled);
+        for (letter, outcome) in letters.drain(..handled).zip(outcomes.drain(..handled)) {
+            let Outcome::Handled(mut records) = outcome else { continue };
+            records.push(mark(&letter, MarkKind::Redriven));
+            given_back.done.push((letter.0.source.offset, letter.1.offset));
+            notes.push((letter.0.source, records));
+        }
+        given_back.note(shared, notes).await;
         shared.counters.handled.add(handled as u64);
-        given_back
-            .done
-            .extend(done.iter().map(|(letter, record)| (letter.source.offset, record.offset)));
         deliveries = attempted.split_off(handled);
-        let (Some(outcome), Some(failed)) = (outcomes.get(handled), deliveries.first_mut()) else {
+        let (Some(outcome), Some(failed)) = (outcomes.first(), deliveries.first_mut()) else {
             continue;
         };
         match retry::judge(&shared.group.retry, failed.attempt, outcome, fastrand::f64()) {
@@ -69,18 +100,24 @@ pub(super) async fn handle(
                 }
             }
             Some(Verdict::GiveUp { reason }) => {
-                tracing::warn!(
-                    group = %shared.group.id, record = %failed.record.place(), attempts = failed.attempt,
-                    reason, "A parked record was given up on again; its lane stays parked."
-                );
-                let held = letters.front().map(|letter| mark(letter, MarkKind::Held));
-                shared.output.mark(held.as_slice()).await;
-                given_back.is_held = true;
+                if let Some(letter) = letters.front() {
+                    given_back.hold(shared, letter, &reason).await;
+                }
                 return given_back;
             }
         }
     }
     given_back
+}
+
+/// Hands records to the handler. What comes of them is written, but under exactly-once, where it is left in the outcomes.
+async fn attempt(shared: &Shared, deliveries: Vec<Delivery>) -> (Vec<Delivery>, Vec<Outcome>) {
+    let report = shared.handler.handle(deliveries).await;
+    let RunReport { deliveries, outcomes, .. } = match shared.group.delivery {
+        config::Delivery::AtLeastOnce => shared.output.write(report).await,
+        config::Delivery::ExactlyOnce => shared.output.choose(report).await,
+    };
+    (deliveries, outcomes)
 }
 
 /// The record as it was when it was read from its source.

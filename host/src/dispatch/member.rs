@@ -48,7 +48,10 @@ use super::{
     status::{HotKey, MemberState, MemberStatus},
 };
 use crate::{
-    broker::{Assigned, Commands, CommitError, Committed, Member, MemberEvent, TransactError},
+    broker::{
+        Assigned, Commands, CommitError, Committed, Member, MemberEvent, ProduceError,
+        TransactError,
+    },
     config,
     handler::{Handler, RunReport},
     record::{NewRecord, TopicPartition},
@@ -94,7 +97,7 @@ pub(super) enum End {
 /// Something that was begun and has ended.
 enum Done {
     Handled { lane: Lane, report: RunReport },
-    DeadLettered { lane: Lane, offset: u64, waits: Option<NewRecord> },
+    DeadLettered { lane: Lane, offset: u64, result: Result<Option<NewRecord>, ProduceError> },
     Cancelled { slot: Slot, count: usize },
     Committed { offsets: Vec<(Slot, Committed)>, result: Result<(), CommitError> },
     Transacted { transaction: Transaction, result: Result<(), TransactError> },
@@ -310,11 +313,12 @@ impl Engine {
     async fn done(&mut self, done: Done) {
         match done {
             Done::Handled { lane, report } => self.handled(lane, report).await,
-            Done::DeadLettered { lane, offset, waits } => {
+            Done::DeadLettered { lane, offset, result } => {
                 self.land(lane.slot, 1);
-                match waits {
-                    None => self.shared.counters.dead_lettered.add(1),
-                    Some(letter) => self.add_dead_letter(&lane, offset, letter),
+                match result {
+                    Ok(None) => self.shared.counters.dead_lettered.add(1),
+                    Ok(Some(letter)) => self.add_letter(&lane, offset, letter),
+                    Err(refused) => return self.stop_at_letter(lane.slot, offset, &refused).await,
                 }
                 self.finish(&lane, offset);
                 self.lanes.give_back(&lane);
@@ -323,7 +327,7 @@ impl Engine {
             Done::Committed { offsets, result } => self.committed(offsets, result),
             Done::Transacted { transaction, result } => self.transacted(transaction, result).await,
             Done::SeekCommitted { seek, result } => self.seek_committed(seek, result).await,
-            Done::Parking(done) => self.parking_done(done),
+            Done::Parking(done) => self.parking_done(done).await,
             Done::Released(slots) => slots.into_iter().for_each(|slot| self.forget(slot)),
         }
         self.show();

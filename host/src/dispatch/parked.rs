@@ -30,7 +30,7 @@ pub(super) struct Parked {
     lanes: HashMap<Kind, Lane>,
     /// Those of them that are being given back.
     released: HashSet<Kind>,
-    /// Letters in all lanes.
+    /// Letters in all lanes, found or not.
     letters: usize,
     /// Records from the committed offset on that the topic holds already, parked or done with, by source offset: a
     /// member died between the write and the commit. With a fingerprint, for a source that was made anew gives its
@@ -43,8 +43,17 @@ pub(super) struct Parked {
 struct Lane {
     /// Letters that are not done with, by source offset, then by their own.
     letters: BTreeSet<(u64, u64)>,
+    /// Source offsets of records that are parked behind those, in a transaction that is not known to be committed, or
+    /// whose letters were not found since.
+    pending: BTreeSet<u64>,
     /// Somebody parks records of it, or handles its letters.
     busy: bool,
+}
+
+impl Lane {
+    fn is_empty(&self) -> bool {
+        self.letters.is_empty() && self.pending.is_empty()
+    }
 }
 
 /// What is to be done with new records of a lane.
@@ -107,7 +116,7 @@ impl Parked {
         for lane in self.lanes.values_mut() {
             self.letters -= lane.letters.split_off(&(offset, 0)).len();
         }
-        self.lanes.retain(|_, lane| !lane.letters.is_empty());
+        self.lanes.retain(|_, lane| !lane.is_empty());
         self.released.retain(|kind| self.lanes.contains_key(kind));
     }
 
@@ -134,10 +143,11 @@ impl Parked {
     /// What is to be done with new records of a lane.
     pub(super) fn way(&self, kind: &Kind) -> Way {
         let Some(lane) = self.lanes.get(kind) else { return Way::Free };
-        let ends_soon = lane.busy || lane.letters.len() <= FEW;
-        match lane.letters.first() {
+        let ends_soon = lane.busy || lane.letters.len() + lane.pending.len() <= FEW;
+        let first = lane.letters.first().map(|(first, _)| first).or(lane.pending.first());
+        match first {
             Some(_) if ends_soon && self.released.contains(kind) => Way::Wait,
-            Some((first, _)) => Way::Behind(*first),
+            Some(first) => Way::Behind(*first),
             None => Way::Free,
         }
     }
@@ -153,6 +163,21 @@ impl Parked {
     pub(super) fn free(&mut self, kind: &Kind) {
         if let Some(lane) = self.lanes.get_mut(kind) {
             lane.busy = false;
+        }
+    }
+
+    /// Notes a record that is parked with the next transaction.
+    pub(super) fn pend(&mut self, kind: &Kind, source: u64) {
+        let lane = self.lanes.entry(kind.clone()).or_default();
+        self.letters += usize::from(lane.pending.insert(source));
+    }
+
+    /// Notes the letter of a record that was parked so, and is in the topic now.
+    pub(super) fn found(&mut self, kind: &Kind, source: u64, letter: u64) {
+        let Some(lane) = self.lanes.get_mut(kind) else { return };
+        if lane.pending.remove(&source) {
+            self.letters -= 1;
+            self.parked(kind, source, letter);
         }
     }
 
@@ -179,7 +204,7 @@ impl Parked {
     pub(super) fn done(&mut self, kind: &Kind, source: u64, letter: u64) {
         let Some(lane) = self.lanes.get_mut(kind) else { return };
         self.letters -= usize::from(lane.letters.remove(&(source, letter)));
-        if lane.letters.is_empty() {
+        if lane.is_empty() {
             self.lanes.remove(kind);
             self.released.remove(kind);
         }

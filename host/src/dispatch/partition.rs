@@ -47,6 +47,9 @@ pub(super) struct Partition {
     pub(super) moving: bool,
     /// The transaction failed that it was handled for: nothing of it is committed any more. It begins again, or goes.
     pub(super) abandoned: bool,
+    /// Its offset goes with the next transaction whether it is new or not: something of it is in there that a member which
+    /// does not own the partition any more must not write.
+    pub(super) fences: bool,
     full_since: Option<Instant>,
     committed: Option<Committed>,
     /// Which generation handled a record of it last, and the lowest offset that it has handled since the one before.
@@ -96,6 +99,7 @@ impl Partition {
             paused: false,
             moving: false,
             abandoned: false,
+            fences: false,
             full_since: None,
             committed: None,
             generation: None,
@@ -174,7 +178,7 @@ impl Partition {
 
     /// Whether what is parked of it may be given back.
     pub(super) fn gives_back(&self) -> bool {
-        !self.leaving && !self.paused && !self.moving
+        !self.leaving && !self.paused && !self.moving && !self.abandoned
     }
 
     /// Whether its driver is to hand its records over.
@@ -192,7 +196,8 @@ impl Partition {
         let is_new = match &self.committed {
             None => offset > 0 || !metadata.is_empty(),
             Some(last) => {
-                offset > last.offset || offset == last.offset && metadata != last.metadata
+                offset > last.offset
+                    || offset == last.offset && (self.fences || metadata != last.metadata)
             }
         };
         is_new.then(|| OffsetCommit {

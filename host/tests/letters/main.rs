@@ -220,6 +220,8 @@ instance-id = "one"
 }
 
 const PARK: &str = "on-reject = \"park\"\nordering = \"key\"";
+const PARK_EXACTLY_ONCE: &str =
+    "on-reject = \"park\"\nordering = \"key\"\ndelivery = \"exactly-once\"";
 
 fn numbered(what: &str, number: u64) -> Value {
     json!({"do": what, "n": number, "reason": "told to"})
@@ -233,6 +235,17 @@ fn a_parked_lane_outlives_a_kill_and_is_given_back_in_order_on_the_embedded_brok
 #[test]
 fn a_parked_lane_outlives_a_kill_and_is_given_back_in_order_on_kafka() {
     let Some(shop) = Shop::on_kafka("parked", PARK) else { return };
+    parked_lanes(&shop);
+}
+
+#[test]
+fn a_parked_lane_outlives_a_kill_and_is_given_back_exactly_once_on_the_embedded_broker() {
+    parked_lanes(&Shop::on_embedded(PARK_EXACTLY_ONCE));
+}
+
+#[test]
+fn a_parked_lane_outlives_a_kill_and_is_given_back_exactly_once_on_kafka() {
+    let Some(shop) = Shop::on_kafka("parked", PARK_EXACTLY_ONCE) else { return };
     parked_lanes(&shop);
 }
 
@@ -276,6 +289,39 @@ fn parked_lanes(shop: &Shop) {
 }
 
 #[test]
+fn a_gateway_killed_while_it_gives_a_lane_back_writes_its_output_once_on_the_embedded_broker() {
+    killed_while_giving_back(&Shop::on_embedded(PARK_EXACTLY_ONCE));
+}
+
+#[test]
+fn a_gateway_killed_while_it_gives_a_lane_back_writes_its_output_once_on_kafka() {
+    let Some(shop) = Shop::on_kafka("giving", PARK_EXACTLY_ONCE) else { return };
+    killed_while_giving_back(&shop);
+}
+
+fn killed_while_giving_back(shop: &Shop) {
+    const RECORDS: u64 = 99; // one page of the list
+    let gateway = shop.start();
+    shop.send(&gateway, "ada", &numbered("reject", 0));
+    for number in 1..RECORDS {
+        shop.send(&gateway, "ada", &numbered("ok", number));
+    }
+    shop.wait_for_lag_of_zero(&gateway);
+    shop.mend(&gateway);
+    shop.redrive(Some(&gateway), &["--parked"]);
+    wait_until("it has begun", || match shop.emitted(&gateway, "ada").len() {
+        0 => Err(gateway.tail()),
+        _ => Ok(()),
+    });
+    gateway.signal("KILL");
+    drop(gateway);
+    let gateway = shop.start();
+    shop.wait_until_emitted(&gateway, "ada", &(0..RECORDS).collect::<Vec<_>>());
+    shop.wait_until_listed(&gateway, &[]);
+    assert_eq!(shop.emitted(&gateway, "ada"), (0..RECORDS).collect::<Vec<_>>());
+}
+
+#[test]
 fn a_group_that_is_moved_back_handles_again_what_was_parked_on_the_embedded_broker() {
     moved_back(&Shop::on_embedded(PARK));
 }
@@ -283,6 +329,12 @@ fn a_group_that_is_moved_back_handles_again_what_was_parked_on_the_embedded_brok
 #[test]
 fn a_group_that_is_moved_back_handles_again_what_was_parked_on_kafka() {
     let Some(shop) = Shop::on_kafka("moved", PARK) else { return };
+    moved_back(&shop);
+}
+
+#[test]
+fn a_group_that_is_moved_back_under_exactly_once_handles_again_what_was_parked_on_kafka() {
+    let Some(shop) = Shop::on_kafka("moved", PARK_EXACTLY_ONCE) else { return };
     moved_back(&shop);
 }
 

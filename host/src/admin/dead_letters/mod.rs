@@ -13,7 +13,7 @@ use std::{
     fmt,
     str::FromStr,
     sync::Arc,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, SystemTime},
 };
 
 pub use list::list;
@@ -29,11 +29,6 @@ use crate::{
 
 /// Records of one question to the broker, which gives fewer where they are large.
 const FETCH: usize = 10_000;
-/// How long an open transaction is waited for, above the time after which Kafka aborts one of Keyway's, and how often it is
-/// looked for.
-const PATIENCE: Duration = Duration::from_secs(30);
-const TURN: Duration = Duration::from_millis(50);
-
 /// Which letters are meant; what is not given is any.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
@@ -161,25 +156,7 @@ impl Shelf {
     /// The same with all that was written to it before this call. What is behind a transaction that is open cannot be
     /// read, so that one is waited for.
     async fn settled(&self, broker: &dyn Broker) -> Result<Self, BrokerError> {
-        let written = broker.written(&self.at).await?;
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let topic = broker.topic(&self.at.topic).await?;
-            let offsets = topic.partitions.get(self.at.partition as usize).copied();
-            let offsets = offsets.ok_or_else(|| BrokerError::UnknownPartition(self.at.clone()))?;
-            if offsets.end >= written {
-                return Ok(Self { offsets, ..self.clone() });
-            }
-            if Instant::now() >= deadline {
-                return Err(BrokerError::Unavailable(format!(
-                    "{} cannot be read beyond offset {}, since a transaction there has been open for {} s",
-                    self.at,
-                    offsets.end,
-                    PATIENCE.as_secs()
-                )));
-            }
-            tokio::time::sleep(TURN).await;
-        }
+        Ok(Self { offsets: broker.settled(&self.at).await?, ..self.clone() })
     }
 
     /// The next records from `from` on, up to the end that was seen first; none: that was all.

@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use super::{COMMIT_INTERVAL, Done, Engine, RUN};
 use crate::{
+    broker::ProduceError,
     config::{self, OnReject},
     dispatch::{
         batch::Origin,
@@ -139,8 +140,8 @@ impl Engine {
         (run, reason)
     }
 
-    /// Has a dead letter written with the next transaction.
-    pub(super) fn add_dead_letter(&mut self, lane: &Lane, offset: u64, letter: NewRecord) {
+    /// Has a letter written with the next transaction.
+    pub(super) fn add_letter(&mut self, lane: &Lane, offset: u64, letter: NewRecord) {
         let open = self.partitions.get(&lane.slot).filter(|partition| !partition.abandoned);
         let Some(partition) = open else { return };
         let source = Place { partition: partition.name.clone(), offset };
@@ -216,21 +217,31 @@ impl Engine {
             let write = async {
                 match shared.group.delivery {
                     config::Delivery::ExactlyOnce => {
-                        Some(shared.output.dead_letter_record(&letter).await)
+                        Ok(Some(shared.output.dead_letter_record(&letter).await))
                     }
                     config::Delivery::AtLeastOnce => {
-                        shared.output.dead_letter(&letter).await;
-                        None
+                        shared.output.dead_letter(&letter).await.map(|()| None)
                     }
                 }
             };
             tokio::select! {
-                waits = write => {
-                    Done::DeadLettered { lane, offset: letter.record.offset, waits }
+                result = write => {
+                    Done::DeadLettered { lane, offset: letter.record.offset, result }
                 }
                 () = cancel.cancelled() => Done::Cancelled { slot: lane.slot, count: 1 },
             }
         }));
+    }
+
+    /// Stands still at a record that was given up on, and whose letter the broker does not take: nothing else would keep it.
+    pub(super) async fn stop_at_letter(&mut self, slot: Slot, offset: u64, why: &ProduceError) {
+        let Some(partition) = self.partitions.get(&slot) else { return };
+        tracing::error!(
+            group = %self.shared.group.id, partition = %partition.name, offset, reason = %why,
+            "A record was given up on and its letter is refused: its partition stands still until the group is resumed."
+        );
+        self.stop(slot, format!("stands still at offset {offset}: its letter was refused: {why}"))
+            .await;
     }
 
     pub(super) async fn stop(&mut self, slot: Slot, why: String) {

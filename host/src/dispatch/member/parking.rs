@@ -3,25 +3,29 @@
 //!
 //! What is decided is in [`Parked`]; here is who waits for it. A lane whose records have to wait stays taken in
 //! [`crate::dispatch::lanes`], so nothing of it overtakes, and is given back there when they may go on.
+//!
+//! Under exactly-once letters and marks are written with the next transaction. When that fails, the partition begins again
+//! from what is committed, and so does what is known of its parked lanes.
+
+mod giving_back;
 
 use std::collections::{HashMap, HashSet};
 
 use tokio::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
-use super::{COMMIT_INTERVAL, Done, Engine, RUN};
+use super::{Done, Engine};
 use crate::{
-    broker::BrokerError,
+    broker::{BrokerError, ProduceError},
     config::OnReject,
     dispatch::{
-        give_back::{self, GivenBack},
+        give_back::GivenBack,
         lanes::{Lane, Run, Slot},
         output::DeadLetter,
-        parked::{Parked, Taken, Way},
+        parked::{Parked, Way},
     },
     handler::Delivery,
-    letter::{self, Entry, MarkKind},
-    record::Record,
+    record::{NewRecord, Record},
 };
 
 /// How often the topic is looked at for lanes to give back, while there are any.
@@ -50,11 +54,41 @@ pub(super) struct Parking(HashMap<Slot, Lot>);
 
 /// Something of this that was begun and has ended.
 pub(super) enum ParkingDone {
-    Learned { slot: Slot, parked: Box<Parked>, next: u64 },
-    Parked { lane: Lane, letters: Vec<(u64, u64)> },
-    Looked { slot: Slot, result: Result<Vec<Record>, BrokerError> },
-    Read { slot: Slot, from: u64, reserved: usize, result: Result<Vec<Record>, BrokerError> },
-    GivenBack { lane: Lane, count: usize, given_back: GivenBack },
+    Learned {
+        slot: Slot,
+        parked: Box<Parked>,
+        next: u64,
+    },
+    Parked {
+        lane: Lane,
+        letters: Vec<(u64, Result<u64, ProduceError>)>,
+    },
+    /// They are to be parked with the next transaction.
+    Pending {
+        lane: Lane,
+        letters: Vec<(u64, NewRecord)>,
+    },
+    /// The letter of the lane's first record is refused.
+    Refused {
+        lane: Lane,
+        offset: u64,
+        reason: String,
+    },
+    Looked {
+        slot: Slot,
+        result: Result<Vec<Record>, BrokerError>,
+    },
+    Read {
+        slot: Slot,
+        from: u64,
+        reserved: usize,
+        result: Result<Vec<Record>, BrokerError>,
+    },
+    GivenBack {
+        lane: Lane,
+        count: usize,
+        given_back: GivenBack,
+    },
 }
 
 impl Parking {
@@ -63,6 +97,13 @@ impl Parking {
         let open = self.0.iter().filter(|(slot, _)| gives_back(**slot)).map(|(_, lot)| lot);
         let looks = open.filter(|lot| !lot.is_reading && !lot.is_empty());
         looks.map(|lot| lot.look_at).min()
+    }
+
+    /// Has the topic looked at soon: something of this partition was written there.
+    pub(super) fn look_soon(&mut self, slot: Slot) {
+        if let Some(lot) = self.0.get_mut(&slot) {
+            lot.look_at = Instant::now();
+        }
     }
 
     /// How many lanes of a partition are parked, and how many records in them.
@@ -172,7 +213,21 @@ impl Engine {
         deliveries.iter().for_each(|delivery| self.finish(lane, delivery.record.offset));
     }
 
-    fn park_behind(&mut self, lane: Lane, deliveries: Vec<Delivery>, first: u64) {
+    fn park_behind(&mut self, lane: Lane, mut deliveries: Vec<Delivery>, first: u64) {
+        let refused = |delivery: &Delivery| {
+            let refused = self.transacting.refusals.get(&delivery.record.place())?;
+            refused.is_letter.then(|| refused.reason.clone())
+        };
+        // Those before one that cannot be parked are.
+        if let Some(index) = deliveries.iter().position(|delivery| refused(delivery).is_some()) {
+            let (offset, reason) = (deliveries[index].record.offset, refused(&deliveries[index]));
+            self.lanes.put_back(&lane, deliveries.split_off(index));
+            if deliveries.is_empty() {
+                let (slot, reason) = (lane.slot, reason.unwrap_or_default());
+                return self
+                    .begin(slot, 0, async move { ParkingDone::Refused { lane, offset, reason } });
+            }
+        }
         let handler = self.shared.handler.generation();
         let reason = format!("parked behind {}@{first}", self.partitions[&lane.slot].name);
         let letter = |Delivery { record, .. }| DeadLetter {
@@ -190,18 +245,28 @@ impl Engine {
         {
             parked.occupy(&lane.kind);
         }
-        let shared = self.shared.clone();
+        let (shared, is_exactly_once) = (self.shared.clone(), self.is_exactly_once());
         self.begin(lane.slot, letters.len(), async move {
-            let offsets = shared.output.park(&letters).await;
             let sources = letters.iter().map(|letter| letter.record.offset);
+            if is_exactly_once {
+                let records = shared.output.parked_letters(&letters).await;
+                return ParkingDone::Pending { lane, letters: sources.zip(records).collect() };
+            }
+            let offsets = shared.output.park(&letters).await;
             ParkingDone::Parked { lane, letters: sources.zip(offsets).collect() }
         });
     }
 
-    pub(super) fn parking_done(&mut self, done: ParkingDone) {
+    pub(super) async fn parking_done(&mut self, done: ParkingDone) {
         match done {
             ParkingDone::Learned { slot, parked, next } => self.learned(slot, *parked, next),
-            ParkingDone::Parked { lane, letters } => self.parked(lane, letters),
+            ParkingDone::Parked { lane, letters } => self.parked(lane, letters).await,
+            ParkingDone::Pending { lane, letters } => self.pending(lane, letters),
+            ParkingDone::Refused { lane, offset, reason } => {
+                let why = format!("stands still at offset {offset}: {reason}");
+                tracing::error!(group = %self.shared.group.id, reason = why, "A partition stands still until the group is resumed.");
+                self.stop(lane.slot, why).await;
+            }
             ParkingDone::Looked { slot, result } => self.looked(slot, result),
             ParkingDone::Read { slot, from, reserved, result } => {
                 self.land(slot, reserved);
@@ -235,133 +300,42 @@ impl Engine {
         woken.for_each(|lane| self.lanes.give_back(&lane));
     }
 
-    fn parked(&mut self, lane: Lane, letters: Vec<(u64, u64)>) {
+    async fn parked(&mut self, lane: Lane, letters: Vec<(u64, Result<u64, ProduceError>)>) {
         self.land(lane.slot, letters.len());
         let Some(lot) = self.parking.0.get_mut(&lane.slot) else { return };
+        let written = letters
+            .iter()
+            .filter_map(|(source, letter)| letter.as_ref().ok().map(|letter| (*source, *letter)));
+        let written: Vec<_> = written.collect();
         if let Some(parked) = &mut lot.parked {
-            for (source, letter) in &letters {
+            for (source, letter) in &written {
                 parked.parked(&lane.kind, *source, *letter);
             }
             parked.free(&lane.kind);
         }
-        lot.wrote(&letters);
-        self.shared.counters.parked.add(letters.len() as u64);
-        letters.iter().for_each(|(source, _)| self.finish(&lane, *source));
-        self.lanes.give_back(&lane);
-    }
-
-    /// Reads the topics of parked records where it is time to: for lanes to give back, and for their letters.
-    pub(super) fn give_parked_back(&mut self) {
-        let now = Instant::now();
-        let most = self.shared.group.max_in_flight;
-        // A member that is busy all the time must get on with this, too: a quarter more than its bound, at the most.
-        let share = (most - self.in_flight.min(most)).max(most / 4).clamp(1, RUN);
-        let mut due = Vec::new();
-        for (slot, lot) in self.parking.0.iter_mut().filter(|(_, lot)| !lot.is_reading) {
-            let Some(parked) = lot.parked.as_ref().filter(|parked| !parked.is_empty()) else {
-                continue;
-            };
-            let letters = parked.next().filter(|_| lot.handling == 0 && lot.look_at > now);
-            if !self.partitions[slot].gives_back() || (letters.is_none() && lot.look_at > now) {
-                continue;
-            }
-            lot.is_reading = true;
-            due.push((*slot, letters, lot.next));
-        }
-        for (slot, letters, next) in due {
-            match letters {
-                Some(from) => self.read_letters(slot, from, share),
-                None => self.look(slot, next),
-            }
+        lot.wrote(&written);
+        self.shared.counters.parked.add(written.len() as u64);
+        written.iter().for_each(|(source, _)| self.finish(&lane, *source));
+        let refused =
+            letters.into_iter().find_map(|(source, letter)| Some((source, letter.err()?)));
+        match refused {
+            Some((source, error)) => self.stop_at_letter(lane.slot, source, &error).await,
+            None => self.lanes.give_back(&lane),
         }
     }
 
-    fn look(&mut self, slot: Slot, next: u64) {
-        let (shared, source) = (self.shared.clone(), self.partitions[&slot].name.clone());
-        self.begin(slot, 0, async move {
-            let result = shared.output.parked_records(&source, next, RUN).await;
-            ParkingDone::Looked { slot, result }
-        });
-    }
-
-    fn looked(&mut self, slot: Slot, result: Result<Vec<Record>, BrokerError>) {
-        let Some(lot) = self.parking.0.get_mut(&slot) else { return };
-        lot.is_reading = false;
-        let records = match result {
-            Ok(records) => records,
-            Err(error) => return self.could_not_read(slot, &error),
-        };
-        let Some(parked) = &mut lot.parked else { return };
-        // Where there was something there may be more.
-        lot.look_at = Instant::now() + if records.len() < RUN { LOOK } else { Duration::ZERO };
-        for record in records {
-            lot.next = record.offset + 1;
-            let Some(Entry::Mark(mark)) = letter::read(&record) else { continue };
-            let is_ours = mark.source.partition == self.partitions[&slot].name;
-            let kind = parked.kind(&record, mark.source.offset);
-            if is_ours && mark.kind == MarkKind::Released && parked.release(&kind, record.offset) {
-                tracing::info!(group = %self.shared.group.id, source = %mark.source, "A parked lane is given back.");
-            }
-        }
-    }
-
-    fn could_not_read(&mut self, slot: Slot, error: &BrokerError) {
-        tracing::warn!(group = %self.shared.group.id, reason = %error, "The parked records could not be read; trying again.");
-        if let Some(lot) = self.parking.0.get_mut(&slot) {
-            lot.look_at = Instant::now() + LOOK;
-        }
-    }
-
-    fn read_letters(&mut self, slot: Slot, from: u64, most: usize) {
-        let (shared, source) = (self.shared.clone(), self.partitions[&slot].name.clone());
-        self.begin(slot, most, async move {
-            let result = shared.output.parked_records(&source, from, most).await;
-            ParkingDone::Read { slot, from, reserved: most, result }
-        });
-    }
-
-    fn read(&mut self, slot: Slot, from: u64, result: Result<Vec<Record>, BrokerError>) {
-        let Some(lot) = self.parking.0.get_mut(&slot) else { return };
-        lot.is_reading = false;
-        let records = match result {
-            Ok(records) => records,
-            Err(error) => return self.could_not_read(slot, &error),
-        };
-        let Some(parked) = &mut lot.parked else { return };
-        let (taken, lost) = parked.take(from, records);
-        if !lost.is_empty() {
-            tracing::error!(
-                group = %self.shared.group.id, partition = %self.partitions[&slot].name, offsets = ?lost,
-                "Parked records are gone from their topic: somebody has deleted them."
-            );
-            self.wake_waiting(slot, None);
-        }
-        taken.into_iter().for_each(|taken| self.give_back(slot, taken));
-    }
-
-    /// Hands the letters of a lane to the handler, in front of whatever of the lane waits.
-    fn give_back(&mut self, slot: Slot, Taken { kind, letters }: Taken) {
-        let Some(lot) = self.parking.0.get_mut(&slot) else { return };
-        lot.handling += 1;
-        let (shared, stop, count) = (self.shared.clone(), lot.stop.clone(), letters.len());
-        let lane = Lane { slot, kind };
-        self.begin(slot, count, async move {
-            let given_back = give_back::handle(&shared, letters, &stop).await;
-            ParkingDone::GivenBack { lane, count, given_back }
-        });
-    }
-
-    fn given_back(&mut self, lane: &Lane, GivenBack { done, is_held }: GivenBack) {
+    /// Parks records of a taken lane with the next transaction.
+    fn pending(&mut self, lane: Lane, letters: Vec<(u64, NewRecord)>) {
+        self.land(lane.slot, letters.len());
         let Some(lot) = self.parking.0.get_mut(&lane.slot) else { return };
-        lot.handling -= 1;
         if let Some(parked) = &mut lot.parked {
-            done.iter().for_each(|(source, letter)| parked.done(&lane.kind, *source, *letter));
-            if is_held {
-                parked.hold(&lane.kind);
-            }
+            letters.iter().for_each(|(source, _)| parked.pend(&lane.kind, *source));
             parked.free(&lane.kind);
         }
-        self.commit_due.get_or_insert_with(|| Instant::now() + COMMIT_INTERVAL);
-        self.wake_waiting(lane.slot, Some(lane));
+        for (source, letter) in letters {
+            self.add_letter(&lane, source, letter);
+            self.finish(&lane, source);
+        }
+        self.lanes.give_back(&lane);
     }
 }

@@ -310,6 +310,49 @@ async fn a_record_out_of_attempts_becomes_a_dead_letter_before_its_offset_is_com
 }
 
 #[tokio::test]
+async fn a_record_whose_letter_is_refused_stops_its_partition_and_is_given_up_on_when_it_is_resumed()
+ {
+    for on_reject in [OnReject::DeadLetter, OnReject::Park] {
+        let mut rig = Rig::new(group(Ordering::Key, on_reject), |delivery| {
+            if delivery.record.offset == 1 { rejected() } else { handled() }
+        });
+        rig.assign(0, Some(0)).await;
+        let large: bytes::Bytes = vec![0; 1 << 20].into();
+        let value = |offset, size| Record {
+            value: Some(large.slice(..size)),
+            ..record(0, offset, Some("a"))
+        };
+        rig.send(MemberEvent::Records(vec![value(0, 1), value(1, 1 << 20), value(2, 1)])).await;
+        rig.until(|status| {
+            let stopped = status.partitions.first().and_then(|it| it.stopped.as_deref());
+            stopped.is_some_and(|why| why.contains("offset 1") && why.contains("1048576"))
+        })
+        .await;
+        // As if the topic took more now.
+        rig.orders.send(Order::Restart(Scope::Group)).await.unwrap();
+        let resumed = async {
+            loop {
+                match rig.driver.commands.recv().await.unwrap() {
+                    Command::Commit { offsets, done } => {
+                        assert_eq!(offsets[0].committed.offset, 1, "not past what is nowhere");
+                        done.send(Ok(())).unwrap();
+                    }
+                    Command::Seek { offset, .. } => assert_eq!(offset, 1),
+                    Command::Resume(_) => return,
+                    _ => {}
+                }
+            }
+        };
+        timeout(SOON, resumed).await.unwrap();
+        rig.send(MemberEvent::Sought { partition: at(0), offset: 1 }).await;
+        rig.send(MemberEvent::Records(vec![value(1, 1), value(2, 1)])).await;
+        rig.committed(3).await;
+        let topic = if on_reject == OnReject::Park { "g.parked" } else { "t.dead-letters" };
+        assert_eq!(rig.broker.kept(topic)[0].value, Some(large.slice(..1)));
+    }
+}
+
+#[tokio::test]
 async fn an_output_that_is_refused_fails_its_record_and_those_behind_wait_for_it() {
     let mut rig = Rig::new(group(Ordering::Partition, OnReject::Drop), |delivery| {
         Box::pin(async move {

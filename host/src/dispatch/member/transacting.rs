@@ -5,8 +5,9 @@
 //! did not ([`Engine::rewind`]). One that was refused because of some of its records is made again without them: their
 //! source records, when they come again, are given up on.
 //!
-//! Invariants: what came of a record is in the transaction that commits its offset, or in one before; none is begun
-//! between one that failed and the rewinding that it asks for.
+//! Invariants: what came of a record is in the transaction that commits its offset, or in one before; what came of a parked
+//! one is in a transaction that commits its partition's offset anew, so that only the owner's passes; none is begun between
+//! one that failed and the rewinding that it asks for.
 
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use tokio::time::Instant;
 use super::{COMMIT_INTERVAL, Done, Engine};
 use crate::{
     broker::{Commands, OffsetCommit, TransactError},
-    config::Delivery,
+    config::{Delivery, OnReject},
     dispatch::{
         batch::{Batch, Origin, Refusals, Room, Size},
         lanes::Slot,
@@ -118,7 +119,12 @@ impl Engine {
         let open = self.partitions.iter_mut();
         // Of a partition whose new offset is being committed, nothing of the old position is.
         let open = open.filter(|(slot, partition)| !partition.moving || waiting.contains(slot));
-        let offsets: Vec<_> = open.filter_map(|(_, partition)| partition.commit()).collect();
+        let take = |(_, partition): (&Slot, &mut Partition)| {
+            let commit = partition.commit();
+            partition.fences = false;
+            commit
+        };
+        let offsets: Vec<_> = open.filter_map(take).collect();
         let batch = std::mem::take(&mut self.transacting.batch);
         let size = batch.size();
         let (origins, records) = batch.into_parts();
@@ -177,8 +183,7 @@ impl Engine {
             self.transacting.rest = None;
             self.transacting.room.grow(size);
             self.transacting.refusals.settle(&settled);
-            let letters = origins.iter().filter(|origin| origin.is_letter).count();
-            self.shared.counters.dead_lettered.add(letters as u64);
+            self.letters_written(&origins);
             for OffsetCommit { partition, committed } in offsets {
                 let slot = self.slots.get(&partition);
                 if let Some(partition) = slot.and_then(|slot| self.partitions.get_mut(slot)) {
@@ -193,7 +198,9 @@ impl Engine {
         );
         match &error {
             TransactError::Refused(refusals) if !refusals.is_empty() => {
-                self.transacting.refusals.note(&origins, refusals);
+                if !self.transacting.refusals.note(&origins, refusals) {
+                    self.transacting.wait_after_failure(); // it was made without them, and in vain
+                }
                 let slots = &self.slots;
                 self.transacting.refusals.retain(|partition| slots.contains_key(partition));
             }
@@ -202,6 +209,23 @@ impl Engine {
         }
         self.rewind().await;
         self.commit_due.get_or_insert_with(|| Instant::now() + COMMIT_INTERVAL);
+    }
+}
+
+impl Engine {
+    /// Counts letters that are durable, and has parked ones looked for soon.
+    fn letters_written(&mut self, origins: &[Origin]) {
+        let letters = origins.iter().filter(|origin| origin.is_letter);
+        let parked = match self.shared.group.on_reject {
+            OnReject::Park => &self.shared.counters.parked,
+            _ => &self.shared.counters.dead_lettered,
+        };
+        for Origin { source, .. } in letters {
+            parked.add(1);
+            if let Some(slot) = self.slots.get(&source.partition) {
+                self.parking.look_soon(*slot);
+            }
+        }
     }
 }
 

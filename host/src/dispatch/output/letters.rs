@@ -11,8 +11,8 @@ use std::{
 
 use super::{FIRST_WAIT, Output, pause};
 use crate::{
-    broker::{Broker, BrokerError, EnsuredTopic, PartitionOffsets, TopicSpec},
-    config::PARKED,
+    broker::{Broker, BrokerError, EnsuredTopic, PartitionOffsets, ProduceError, TopicSpec},
+    config::{Delivery, PARKED},
     dispatch::parked::Parked,
     handler::Generation,
     letter::{self, Letter},
@@ -30,6 +30,12 @@ pub(in crate::dispatch) struct DeadLetter {
     pub(in crate::dispatch) attempts: u32,
     pub(in crate::dispatch) handler: Generation,
     pub(in crate::dispatch) reason: String,
+}
+
+/// Whether it is the record, and not the moment, that a letter cannot be written: then its partition stands still, and an
+/// operator is told. A topic that was just made may still be unknown to some.
+fn is_refusal(error: &ProduceError) -> bool {
+    matches!(error, ProduceError::TooLarge { .. } | ProduceError::Refused { .. })
 }
 
 /// The partition of a topic with `partitions` of them that holds the parked records of partition `source`.
@@ -76,9 +82,16 @@ impl Output {
     }
 
     /// Writes a dead letter and waits until it is durable, however long that takes.
-    pub(in crate::dispatch) async fn dead_letter(&self, letter: &DeadLetter) {
+    ///
+    /// # Errors
+    /// The broker refuses it, and would again.
+    pub(in crate::dispatch) async fn dead_letter(
+        &self,
+        letter: &DeadLetter,
+    ) -> Result<(), ProduceError> {
         let written = self.dead_letter_record(letter).await;
-        self.write_all(&[written]).await;
+        let written = self.write_all(&[written], is_refusal).await;
+        written.into_iter().try_for_each(|written| written.map(drop))
     }
 
     /// A dead letter as it is to be written, to a topic that is there; waits until it is, however long that takes.
@@ -92,42 +105,59 @@ impl Output {
     }
 
     /// Parks records and waits until all of them are durable, however long that takes. Gives each one's offset in the
-    /// topic of parked records. They are handed over in order; where one meets trouble the later ones may come to lie
-    /// before it, so whoever reads them puts them in the order of their source.
-    pub(in crate::dispatch) async fn park(&self, letters: &[DeadLetter]) -> Vec<u64> {
+    /// topic of parked records, or why the broker refuses it, and would again. They are handed over in order; where one
+    /// meets trouble the later ones may come to lie before it, so whoever reads them puts them in the order of their
+    /// source.
+    pub(in crate::dispatch) async fn park(
+        &self,
+        letters: &[DeadLetter],
+    ) -> Vec<Result<u64, ProduceError>> {
+        let records = self.parked_letters(letters).await;
+        self.write_all(&records, is_refusal).await
+    }
+
+    /// Letters to be parked as they are to be written, to a topic that is there; waits until it is, however long that
+    /// takes.
+    pub(in crate::dispatch) async fn parked_letters(
+        &self,
+        letters: &[DeadLetter],
+    ) -> Vec<NewRecord> {
         let topic = self.group.parked_topic();
         let partitions = self.ensured(&topic, &self.group.topics, true).await;
         let record = |letter: &DeadLetter| {
             let partition = parked_partition(letter.record.partition, partitions);
             self.record_of(letter, &topic, Some(partition))
         };
-        let records: Vec<_> = letters.iter().map(record).collect();
-        self.write_all(&records).await
+        letters.iter().map(record).collect()
     }
 
     /// Writes marks, in order, and waits until they are durable, however long that takes.
     pub(in crate::dispatch) async fn mark(&self, marks: &[NewRecord]) {
-        self.write_all(marks).await;
+        self.write_all(marks, |_error| false).await;
     }
 
-    /// Hands records over in order and waits until all are durable; what meets trouble is written again until it is.
-    /// Gives their offsets.
-    async fn write_all(&self, records: &[NewRecord]) -> Vec<u64> {
+    /// Hands records over in order and waits until all are durable; what meets trouble is written again until it is, but
+    /// where `ends` says that this is the end of it. Gives their offsets.
+    async fn write_all(
+        &self,
+        records: &[NewRecord],
+        ends: impl Fn(&ProduceError) -> bool,
+    ) -> Vec<Result<u64, ProduceError>> {
         let given: Vec<_> =
             records.iter().map(|record| self.broker.produce(record.clone())).collect();
-        let mut offsets = Vec::with_capacity(records.len());
+        let mut results = Vec::with_capacity(records.len());
         for (record, mut given) in records.iter().zip(given) {
             let mut wait = FIRST_WAIT;
-            let produced = loop {
+            results.push(loop {
                 match given.await {
-                    Ok(produced) => break produced,
+                    Ok(produced) => break Ok(produced.offset),
+                    Err(error) if ends(&error) => break Err(error),
                     Err(error) => self.wait_out(&record.topic, &error, &mut wait).await,
                 }
                 given = self.broker.produce(record.clone());
-            };
-            offsets.push(produced.offset);
+            });
         }
-        offsets
+        results
     }
 
     async fn wait_out(&self, topic: &str, reason: &impl ToString, wait: &mut Duration) {
@@ -183,7 +213,11 @@ impl Output {
         };
         let number = parked_partition(source.partition, topic.partitions.len() as u32);
         let at = TopicPartition { topic: topic.name, partition: number };
-        let PartitionOffsets { beginning, end } = topic.partitions[number as usize];
+        let PartitionOffsets { beginning, end } = match self.group.delivery {
+            // What its last owner parked may be in a transaction that ends only now.
+            Delivery::ExactlyOnce => self.broker.settled(&at).await?,
+            Delivery::AtLeastOnce => topic.partitions[number as usize],
+        };
         let mut next = beginning;
         while next < end {
             let records = self.broker.records(&at, next, REPLAY).await?;

@@ -12,7 +12,10 @@ use crate::{
     record::{NewRecord, Record, TopicPartition},
 };
 
-/// Takes every record but those of a topic called `refused`, and remembers it.
+/// The largest record that is taken.
+const LARGEST: usize = 1 << 20;
+
+/// Takes every record but those of a topic called `refused` and those that are too large, and remembers it.
 #[derive(Default)]
 pub(super) struct Memory {
     pub(super) produced: Mutex<Vec<NewRecord>>,
@@ -41,6 +44,10 @@ impl Broker for Memory {
     fn produce(&self, record: NewRecord) -> Acknowledgement {
         if &*record.topic == "refused" {
             return Acknowledgement::failed(ProduceError::UnknownTopic { topic: record.topic });
+        }
+        let size = record.size();
+        if size > LARGEST {
+            return Acknowledgement::failed(ProduceError::TooLarge { size, limit: LARGEST });
         }
         let mut trouble = self.trouble.lock().unwrap();
         if *trouble > 0 {

@@ -82,7 +82,7 @@ impl Rig {
         self.broker.produced.lock().unwrap().push(mark.record(&record));
     }
 
-    async fn shows_parked(&mut self, lanes: usize, records: usize) {
+    pub(super) async fn shows_parked(&mut self, lanes: usize, records: usize) {
         let parked = |partition: &PartitionStatus| {
             (partition.parked_lanes, partition.parked_records) == (lanes, records)
         };

@@ -1,5 +1,7 @@
 //! What a member under exactly-once puts into its transactions, and what it makes of those that fail.
 
+mod parking;
+
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
