@@ -188,6 +188,18 @@ pub fn original_headers(letter: &Record) -> &[Header] {
     &letter.headers[..letter.headers.len().saturating_sub(LETTER.len())]
 }
 
+/// The record as it was when it was read from its source.
+pub fn original(letter: &Letter, record: &Record) -> Record {
+    let TopicPartition { topic, partition } = letter.source.partition.clone();
+    Record {
+        topic,
+        partition,
+        offset: letter.source.offset,
+        headers: original_headers(record).to_vec(),
+        ..record.clone()
+    }
+}
+
 fn header(key: &str, value: String) -> Header {
     Header { key: key.into(), value: Some(value.into()) }
 }

@@ -65,6 +65,12 @@ pub trait Local: Send + Sync + 'static {
     /// them any more.
     async fn replay(&self, request: replay::Request, lines: mpsc::Sender<snapshot::ReplayLine>);
 
+    /// A plugin of this process, to handle dead letters in place of the handlers that gave their records up.
+    ///
+    /// # Errors
+    /// There is none of that name, or it does not fit: in words.
+    async fn through(&self, plugin: &str) -> Result<Arc<dyn dead_letters::Through>, String>;
+
     /// What keeps this process from its work that neither the broker's health nor [`Local::view`] shows: that it
     /// still starts, or drains. Empty: nothing does.
     fn not_ready(&self) -> Vec<String>;

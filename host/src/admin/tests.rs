@@ -202,6 +202,10 @@ impl Local for ToldProcess {
         lines.send(end).await.unwrap();
     }
 
+    async fn through(&self, plugin: &str) -> Result<Arc<dyn super::dead_letters::Through>, String> {
+        Err(format!("there is no plugin {plugin:?}"))
+    }
+
     fn not_ready(&self) -> Vec<String> {
         Vec::new()
     }
@@ -326,6 +330,7 @@ fn a_look_at_dead_letters_that_is_asked_for_wrongly_is_refused_with_what_would_d
         ("from=t/0", "TOPIC/PARTITION@OFFSET"),
         ("grop=g", "grop"),
         ("dry_run=true", "redrive"),
+        ("through=h", "redrive"),
     ] {
         let (status, problem) = port.get(&format!("/api/v1/dead-letters?{query}"));
         let detail = problem["detail"].as_str().unwrap();
@@ -337,6 +342,11 @@ fn a_look_at_dead_letters_that_is_asked_for_wrongly_is_refused_with_what_would_d
     let (status, end) = port.post("/api/v1/dead-letters/redrive?reason=none", &[]);
     let nothing = json!({"event": "end", "records": 0, "refused": 0, "error": null});
     assert_eq!((status, end), (200, nothing));
+    for (query, part) in [("through=h", "no plugin \"h\""), ("through=h&parked=true", "parked")] {
+        let (status, problem) = port.post(&format!("/api/v1/dead-letters/redrive?{query}"), &[]);
+        assert_eq!(status, 400, "{problem}");
+        assert!(problem["detail"].as_str().unwrap().contains(part), "{query}: {problem}");
+    }
 }
 
 #[test]

@@ -15,11 +15,13 @@ use tokio::sync::mpsc;
 use super::{
     parts::{self, Parts},
     pauses::PauseError,
+    redrive::through,
     replay::{Means, replay},
 };
 use crate::{
     admin::{
         Choice, Local, SteerError,
+        dead_letters::Through,
         replay::Request,
         snapshot::{ReplayLine, View},
     },
@@ -40,6 +42,14 @@ impl LocalView {
 
     fn runs(&self, group: &str) -> Result<(), SteerError> {
         if self.parts.runs(group) { Ok(()) } else { Err(SteerError::NotHere) }
+    }
+
+    fn means(&self) -> Means {
+        Means {
+            broker: self.parts.broker.clone(),
+            plugins: self.parts.plugins.clone(),
+            producer: self.parts.producer.clone(),
+        }
     }
 
     /// From now on this process is not ready.
@@ -107,12 +117,11 @@ impl Local for LocalView {
     }
 
     async fn replay(&self, request: Request, lines: mpsc::Sender<ReplayLine>) {
-        let means = Means {
-            broker: self.parts.broker.clone(),
-            plugins: self.parts.plugins.clone(),
-            producer: self.parts.producer.clone(),
-        };
-        replay(means, &self.parts.config(), request, lines).await;
+        replay(self.means(), &self.parts.config(), request, lines).await;
+    }
+
+    async fn through(&self, plugin: &str) -> Result<Arc<dyn Through>, String> {
+        through(self.means(), &self.parts.config(), plugin).await
     }
 
     fn not_ready(&self) -> Vec<String> {

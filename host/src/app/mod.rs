@@ -9,6 +9,7 @@ mod check;
 mod local;
 mod parts;
 mod pauses;
+mod redrive;
 mod reload;
 mod replay;
 
@@ -20,6 +21,7 @@ use local::LocalView;
 use parts::Parts;
 
 pub use check::{Finding, broker, check};
+pub use redrive::through_alone;
 pub use replay::replay_alone;
 
 use crate::{

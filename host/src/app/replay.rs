@@ -63,7 +63,7 @@ pub async fn replay_alone(
 }
 
 impl Means {
-    async fn alone(broker: Arc<dyn Broker>, config: &Config) -> Result<Self, Error> {
+    pub(super) async fn alone(broker: Arc<dyn Broker>, config: &Config) -> Result<Self, Error> {
         let plugins = check::host(config)?;
         let (selectors, wrong) = parts::load_selectors(&plugins, config).await;
         if !wrong.is_empty() {

@@ -19,6 +19,7 @@ use crate::{
         dead_letters::{self, Filter, Order, Since},
         snapshot::{self, DeadLetter, Payload, RedriveLine, Source},
     },
+    app,
     record::Place,
 };
 
@@ -49,7 +50,12 @@ hold up to 100 letters each. A parked record is noted when what its handler emit
 the group's delivery is exactly-once; else a gateway that is killed between the two makes the handler see that record, and \
 those that it was given with, once more.
 
-Exit codes: 0 done, 1 when it ended early or a letter could not be written back, 64 wrong usage or configuration.";
+With --through, each dead letter is handed to that plugin in place of the handler that gave it up, as a record of its \
+source, with the configuration, limits, allow-list and retries of its group. What the plugin emits is written in one \
+transaction with the note; a letter that it gives up on, too, is told and stays what it is. (--handler chooses letters by \
+who gave them up.)
+
+Exit codes: 0 done, 1 when it ended early or a letter could not be given back, 64 wrong usage or configuration.";
 
 #[derive(Debug, Args)]
 pub(super) struct List {
@@ -69,6 +75,9 @@ pub(super) struct List {
 pub(super) struct Redrive {
     #[command(flatten)]
     which: Which,
+    /// Hand them to this plugin instead of writing them back
+    #[arg(long, value_name = "PLUGIN", conflicts_with = "parked")]
+    through: Option<String>,
     /// Only show what would be given back
     #[arg(long)]
     dry_run: bool,
@@ -190,12 +199,25 @@ impl Redrive {
         let dry_run = self.dry_run;
         let mut asked = filter.parameters();
         asked.push(("dry_run", dry_run.to_string()));
+        let through = self.through;
+        asked.extend(through.iter().map(|plugin| ("through", plugin.clone())));
         let path = query("dead-letters/redrive", &asked);
         let order = Order { filter, dry_run };
         let mut report =
             Report { json: self.ask.json, dry_run, last: Instant::now(), records: 0, end: None };
         self.ask.order(settings, &path, &mut report, async |broker, config, lines| {
-            dead_letters::redrive(broker, config, order, lines).await
+            let through = match through {
+                None => None,
+                Some(plugin) => match app::through_alone(broker.clone(), &config, &plugin).await {
+                    Ok(through) => Some(through),
+                    Err(error) => {
+                        let error = Some(error);
+                        let end = RedriveLine::End { records: 0, refused: 0, error };
+                        return drop(lines.send(end).await);
+                    }
+                },
+            };
+            dead_letters::redrive_through(broker, config, order, through, lines).await
         })?;
         report.finish()
     }
@@ -223,6 +245,7 @@ impl Lines<RedriveLine> for Report {
                     writeln!(out, "{letter} would go to {to}")?;
                 }
             }
+            RedriveLine::Handled { .. } => self.records += 1,
             RedriveLine::Released { letter, records } => {
                 self.records += records;
                 if !self.json {
@@ -235,11 +258,7 @@ impl Lines<RedriveLine> for Report {
                 }
             }
             RedriveLine::Refused { letter, reason } if !self.json => {
-                writeln!(
-                    out,
-                    "{letter} cannot be written back: {}",
-                    preview(reason.as_bytes(), 200)
-                )?;
+                writeln!(out, "{letter} stays: {}", preview(reason.as_bytes(), 200))?;
             }
             RedriveLine::Refused { .. } => {}
             RedriveLine::End { records, refused, error } => {
@@ -265,10 +284,9 @@ impl Report {
         }
         match error {
             Some(error) => Err(Error::Failed(format!("{error}; run it again to go on"))),
-            None if refused > 0 => Err(Error::Failed(format!(
-                "{} could not be written back",
-                count(refused, "letter")
-            ))),
+            None if refused > 0 => {
+                Err(Error::Failed(format!("{} could not be given back", count(refused, "letter"))))
+            }
             None => Ok(()),
         }
     }

@@ -62,6 +62,10 @@ pub(super) async fn handle(
     stop: &CancellationToken,
 ) -> GivenBack {
     let mut given_back = GivenBack::default();
+    let delivery = |(letter, record): &(Letter, Record)| Delivery {
+        record: letter::original(letter, record),
+        attempt: 1,
+    };
     let mut deliveries: Vec<_> = letters.iter().map(delivery).collect();
     let mut letters = VecDeque::from(letters);
     if let (Some(reason), Some(first)) = (refused, letters.front()) {
@@ -118,19 +122,6 @@ async fn attempt(shared: &Shared, deliveries: Vec<Delivery>) -> (Vec<Delivery>, 
         config::Delivery::ExactlyOnce => shared.output.choose(report).await,
     };
     (deliveries, outcomes)
-}
-
-/// The record as it was when it was read from its source.
-fn delivery((letter, record): &(Letter, Record)) -> Delivery {
-    let partition = letter.source.partition.clone();
-    let original = Record {
-        topic: partition.topic,
-        partition: partition.partition,
-        offset: letter.source.offset,
-        headers: letter::original_headers(record).to_vec(),
-        ..record.clone()
-    };
-    Delivery { record: original, attempt: 1 }
 }
 
 fn mark((letter, record): &(Letter, Record), kind: MarkKind) -> NewRecord {

@@ -413,6 +413,58 @@ fn dead_letters(shop: &Shop) {
 }
 
 #[test]
+fn dead_letters_are_handled_by_the_plugin_that_is_named_on_the_embedded_broker() {
+    through_another_handler(&Shop::on_embedded("ordering = \"key\""));
+}
+
+#[test]
+fn dead_letters_are_handled_by_the_plugin_that_is_named_on_kafka() {
+    let Some(shop) = Shop::on_kafka("through", "ordering = \"key\"") else { return };
+    through_another_handler(&shop);
+}
+
+fn through_another_handler(shop: &Shop) {
+    let directory = shop.directory.path().join("plugins");
+    plugins::install("uppercase", &directory, "mended");
+    let gateway = shop.start();
+    for number in 0..4 {
+        shop.send(&gateway, "ada", &numbered("reject", number));
+    }
+    shop.wait_until_listed(&gateway, &[0, 1, 2, 3]);
+    let fails = |arguments: &[&str], expected: &str| {
+        let output = shop.command(Some(&gateway), &[&["redrive"], arguments].concat());
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8(said).unwrap();
+        assert!(!output.status.success() && said.contains(expected), "{said}");
+    };
+    fails(&["--through", "nobody"], "nobody");
+    fails(&["--through", "mended", "--parked"], "--parked");
+    fails(&["--through", "flaky"], "told to");
+    assert_eq!(shop.listed(Some(&gateway)), [0, 1, 2, 3], "what fails again stays");
+    let told = shop.redrive(Some(&gateway), &["--through", "mended", "--dry-run"]);
+    assert!(told.contains("@0 would go to mended"), "{told}");
+    let told = shop.redrive(Some(&gateway), &["--through", "mended", "--json"]);
+    let lines: Vec<Value> = told.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 5, "{told}");
+    assert_eq!((&lines[0]["event"], &lines[0]["handler"]), (&json!("handled"), &json!("mended")));
+    let written = lines[0]["written"].as_array().unwrap();
+    assert!(written[0].as_str().unwrap().starts_with(&format!("{}-out/", shop.topic)), "{told}");
+    shop.wait_until_emitted(&gateway, "ada", &[0, 1, 2, 3]);
+    assert_eq!(shop.listed(Some(&gateway)), Vec::<u64>::new());
+    assert_eq!(shop.in_source(&gateway).len(), 4, "nothing went back there");
+    let again = shop.redrive(Some(&gateway), &["--through", "mended"]);
+    assert_eq!(again, "Given back: 0 records.\n");
+    if shop.is_kafka {
+        shop.send(&gateway, "ada", &numbered("reject", 4));
+        shop.wait_until_listed(&gateway, &[4]);
+        gateway.terminate();
+        assert_eq!(shop.redrive(None, &["--through", "mended"]), "Given back: 1 record.\n");
+        let gateway = shop.start();
+        shop.wait_until_emitted(&gateway, "ada", &[0, 1, 2, 3, 4]);
+    }
+}
+
+#[test]
 fn a_redrive_that_is_killed_and_repeated_writes_nothing_twice_on_the_embedded_broker() {
     killed_redrives(&Shop::on_embedded("ordering = \"none\""));
 }

@@ -6,6 +6,7 @@
 mod list;
 mod redrive;
 mod routes;
+mod through;
 mod write_back;
 
 use std::{
@@ -17,8 +18,9 @@ use std::{
 };
 
 pub use list::list;
-pub use redrive::{Order, redrive};
+pub use redrive::{Order, redrive, redrive_through};
 pub(super) use routes::routes;
+pub use through::{Through, Unhandled};
 
 use crate::{
     broker::{Broker, BrokerError, PartitionOffsets},

@@ -1,5 +1,5 @@
-//! Gives letters back: dead letters by writing their records to where they came from (`write_back`), parked lanes by
-//! asking the member that owns them.
+//! Gives letters back: dead letters by writing their records to where they came from (`write_back`), or what a handler that
+//! the operator names makes of them ([`Through`]); parked lanes by asking the member that owns them.
 //!
 //! What was done is written behind the letter, so a redrive that was cut off goes on with the next one, and one that is
 //! repeated does nothing. A dead letter's record and its mark are one transaction.
@@ -10,8 +10,8 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use super::{
-    Filter, Shelf, shelves,
-    write_back::{self, Done, Return, Writer},
+    Filter, Shelf, Through, Unhandled, shelves,
+    write_back::{Batch, Done, Return, Returned, Writer},
 };
 use crate::{
     admin::snapshot::RedriveLine,
@@ -42,8 +42,19 @@ pub async fn redrive(
     order: Order,
     lines: mpsc::Sender<RedriveLine>,
 ) {
-    let mut redrive = Redrive { broker, order, lines, records: 0, refused: 0 };
-    let error = match redrive.run(&config).await {
+    redrive_through(broker, config, order, None, lines).await;
+}
+
+/// The same, with what `through` makes of dead letters in place of their records.
+pub async fn redrive_through(
+    broker: Arc<dyn Broker>,
+    config: Arc<Config>,
+    order: Order,
+    through: Option<Arc<dyn Through>>,
+    lines: mpsc::Sender<RedriveLine>,
+) {
+    let mut redrive = Redrive { broker, config, order, through, lines, records: 0, refused: 0 };
+    let error = match redrive.run().await {
         Ok(()) => None,
         Err(Stop::Failed(reason)) => Some(reason),
         Err(Stop::NobodyListens) => {
@@ -60,7 +71,9 @@ pub async fn redrive(
 
 struct Redrive {
     broker: Arc<dyn Broker>,
+    config: Arc<Config>,
     order: Order,
+    through: Option<Arc<dyn Through>>,
     lines: mpsc::Sender<RedriveLine>,
     records: u64,
     refused: u64,
@@ -79,10 +92,15 @@ impl From<BrokerError> for Stop {
 }
 
 impl Redrive {
-    async fn run(&mut self, config: &Config) -> Result<(), Stop> {
+    async fn run(&mut self) -> Result<(), Stop> {
         let parked = self.order.filter.parked == Some(true);
+        if parked && self.through.is_some() {
+            let reason =
+                "parked lanes are given back to the handler of their group, and to no other";
+            return Err(Stop::Failed(reason.into()));
+        }
         let filter = Filter { parked: Some(parked), ..self.order.filter.clone() };
-        let shelves = shelves(&*self.broker, config, &filter).await?;
+        let shelves = shelves(&*self.broker, &self.config, &filter).await?;
         for topic in shelves.chunk_by(|shelf, next| shelf.at.topic == next.at.topic) {
             match &topic[0].parked_by {
                 None => self.write_all_back(topic).await?,
@@ -126,14 +144,35 @@ impl Redrive {
                 let records = shelf.read(&*self.broker, offset).await?;
                 let Some(last) = records.last() else { break };
                 offset = last.offset + 1;
-                let returns = self.returns(&records, &done).await?;
-                let Some(writer) = &mut writer else { continue };
-                for batch in write_back::batches(returns) {
-                    self.write_back(&shelf, writer, &mut done, batch).await?;
-                }
+                self.give_back(&shelf, writer.as_mut(), &mut done, &records).await?;
             }
         }
         Ok(())
+    }
+
+    /// Gives those of `records` back that are letters and meant, each as soon as it fills a transaction with others.
+    async fn give_back(
+        &mut self,
+        shelf: &Shelf,
+        mut writer: Option<&mut Writer>,
+        done: &mut Done,
+        records: &[Record],
+    ) -> Result<(), Stop> {
+        let mut batch = Batch::default();
+        for (letter, record) in self.meant(records, done) {
+            let returned = match self.through.clone() {
+                None => self.original(&letter, record).await?,
+                Some(through) => self.handled(&*through, &letter, record).await?,
+            };
+            let (Some(returned), Some(writer)) = (returned, &mut writer) else { continue };
+            if let Some(full) = batch.push(returned) {
+                self.write_back(shelf, writer, done, full).await?;
+            }
+        }
+        match writer {
+            Some(writer) => self.write_back(shelf, writer, done, batch.take()).await,
+            None => Ok(()),
+        }
     }
 
     async fn write_back(
@@ -146,50 +185,89 @@ impl Redrive {
         if self.lines.is_closed() {
             return Err(Stop::NobodyListens);
         }
-        for (letter, to) in writer.write(shelf, done, batch).await? {
-            self.tell_of(letter, to.map(|to| to.to_string())).await?;
+        for (letter, places) in writer.write(shelf, done, batch).await? {
+            self.tell_of((letter, places)).await?;
         }
         Ok(())
     }
 
-    /// The letters of `records` that are meant, as they are to be written. Tells of the others, whose source is gone; in
-    /// a dry run, of all.
-    async fn returns(&mut self, records: &[Record], done: &Done) -> Result<Vec<Return>, Stop> {
-        let mut returns = Vec::new();
-        for (letter, record) in self.meant(records, done) {
-            let source = &letter.source.partition;
-            let partitions = match self.broker.partitions(&source.topic).await {
-                Ok(partitions) => partitions,
-                Err(error @ BrokerError::UnknownTopic(_)) => {
-                    self.tell_of(record.place(), Err(error.to_string())).await?;
-                    continue;
-                }
-                Err(error) => return Err(error.into()),
-            };
-            let partition = Some(source.partition).filter(|partition| *partition < partitions);
-            if self.order.dry_run {
-                let to = partition.map_or(source.topic.to_string(), |_| source.to_string());
-                self.tell_of(record.place(), Ok(to)).await?;
-            } else {
-                returns.push(Return::new(&letter, record, partition));
+    /// A letter's record as it is to be written. `None` in a dry run, and where its source is gone; that is told.
+    async fn original(&mut self, letter: &Letter, record: &Record) -> Result<Option<Return>, Stop> {
+        let source = &letter.source.partition;
+        let partitions = match self.broker.partitions(&source.topic).await {
+            Ok(partitions) => partitions,
+            Err(error @ BrokerError::UnknownTopic(_)) => {
+                self.refuse(record.place(), error.to_string()).await?;
+                return Ok(None);
             }
+            Err(error) => return Err(error.into()),
+        };
+        let partition = Some(source.partition).filter(|partition| *partition < partitions);
+        if self.order.dry_run {
+            let to = partition.map_or(source.topic.to_string(), |_| source.to_string());
+            self.would_go(record.place(), to).await?;
+            return Ok(None);
         }
-        Ok(returns)
+        Ok(Some(Return::new(letter, record, partition)))
     }
 
-    async fn tell_of(&mut self, letter: Place, to: Result<String, String>) -> Result<(), Stop> {
-        let letter = letter.to_string();
-        let line = match to {
-            Ok(to) => {
-                self.records += 1;
-                RedriveLine::Redriven { letter, to }
-            }
-            Err(reason) => {
-                self.refused += 1;
-                RedriveLine::Refused { letter, reason }
-            }
+    /// What a handler makes of a letter's record. `None` in a dry run, and where it gives it up; that is told.
+    async fn handled(
+        &mut self,
+        through: &dyn Through,
+        letter: &Letter,
+        record: &Record,
+    ) -> Result<Option<Return>, Stop> {
+        let groups = self.config.clone();
+        let Some(group) = groups.groups.iter().find(|group| *group.id == *letter.group) else {
+            let reason = format!("its group {:?} is not configured", letter.group);
+            self.refuse(record.place(), reason).await?;
+            return Ok(None);
         };
-        self.tell(line).await
+        if self.order.dry_run {
+            self.would_go(record.place(), through.name().to_owned()).await?;
+            return Ok(None);
+        }
+        let handled = tokio::select! {
+            handled = through.handle(group, letter::original(letter, record)) => handled,
+            () = self.lines.closed() => return Err(Stop::NobodyListens),
+        };
+        match handled {
+            Ok(records) => Ok(Some(Return::handled(letter, record, records))),
+            Err(Unhandled::Failed(reason)) => Err(Stop::Failed(reason)),
+            Err(Unhandled::GivenUp(reason)) => {
+                self.refuse(record.place(), reason).await?;
+                Ok(None)
+            }
+        }
+    }
+
+    async fn tell_of(&mut self, (letter, places): Returned) -> Result<(), Stop> {
+        match (places, &self.through) {
+            (Err(reason), _) => self.refuse(letter, reason).await,
+            (Ok(places), None) => {
+                let to = places.first().map(Place::to_string).unwrap_or_default();
+                self.would_go(letter, to).await
+            }
+            (Ok(places), Some(through)) => {
+                let handler = through.name().to_owned();
+                let written = places.iter().map(Place::to_string).collect();
+                self.records += 1;
+                let letter = letter.to_string();
+                self.tell(RedriveLine::Handled { letter, handler, written }).await
+            }
+        }
+    }
+
+    /// Tells where a letter goes, or has gone.
+    async fn would_go(&mut self, letter: Place, to: String) -> Result<(), Stop> {
+        self.records += 1;
+        self.tell(RedriveLine::Redriven { letter: letter.to_string(), to }).await
+    }
+
+    async fn refuse(&mut self, letter: Place, reason: String) -> Result<(), Stop> {
+        self.refused += 1;
+        self.tell(RedriveLine::Refused { letter: letter.to_string(), reason }).await
     }
 
     fn meant<'a>(&self, records: &'a [Record], done: &Done) -> Vec<(Letter, &'a Record)> {

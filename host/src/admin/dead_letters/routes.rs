@@ -12,7 +12,7 @@ use axum::{
 use serde::Deserialize;
 use tokio::sync::{Mutex, mpsc};
 
-use super::{Filter, Order, list, redrive};
+use super::{Filter, Order, list, redrive_through};
 use crate::{
     admin::{
         State,
@@ -53,6 +53,8 @@ struct Question {
     parked: Option<bool>,
     from: Option<String>,
     limit: Option<usize>,
+    /// The plugin that handles dead letters, instead of writing them back.
+    through: Option<String>,
     #[serde(default)]
     dry_run: bool,
 }
@@ -83,6 +85,9 @@ async fn look(Extract(state): Extract<State>, question: Asked) -> Answer<DeadLet
     if asked.dry_run {
         return Err(wrong("dry_run is of meaning for a redrive only"));
     }
+    if asked.through.is_some() {
+        return Err(wrong("through is of meaning for a redrive only"));
+    }
     let limit = asked.limit.unwrap_or(LETTERS);
     if !(1..=MOST_LETTERS).contains(&limit) {
         return Err(wrong(format!("limit is from 1 to {MOST_LETTERS}, not {limit}")));
@@ -111,22 +116,30 @@ async fn give_back(
     if asked.from.is_some() || asked.limit.is_some() {
         return Err(wrong("from and limit are of meaning for a look only"));
     }
+    if asked.through.is_some() && filter.parked == Some(true) {
+        return Err(wrong("through is of meaning for dead letters only, and not for parked lanes"));
+    }
     let order = Order { filter, dry_run: asked.dry_run };
     let Ok(turn) = turn.try_lock_owned() else {
         let detail = "a redrive is under way in this process; wait for its end";
         return Err(Problem::new(StatusCode::CONFLICT, "redrive-under-way", detail));
     };
+    let through = match &asked.through {
+        Some(plugin) => Some(state.local.through(plugin).await.map_err(wrong)?),
+        None => None,
+    };
     tracing::info!(
         group = order.filter.group,
         topic = order.filter.topic,
         parked = order.filter.parked.unwrap_or(false),
+        through = asked.through,
         dry_run = order.dry_run,
         "An operator gives records back that were given up on."
     );
     let (lines, told) = mpsc::channel(LINES);
     let config = state.local.view().config;
     tokio::spawn(async move {
-        redrive(state.broker.clone(), config, order, lines).await;
+        redrive_through(state.broker.clone(), config, order, through, lines).await;
         drop(turn);
     });
     Ok(api::as_lines(told))

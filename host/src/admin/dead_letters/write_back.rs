@@ -1,4 +1,5 @@
-//! Writes dead letters back to where their records came from, in transactions that also hold the marks which say so.
+//! Writes dead letters back to where their records came from, or what came of them, in transactions that also hold the
+//! marks which say so.
 //!
 //! Owns the transactional id, and which letters are done with. Which letters are meant is `redrive`'s matter.
 //!
@@ -68,7 +69,7 @@ impl Done {
 /// A letter on its way back.
 pub(super) struct Return {
     letter: Place,
-    original: NewRecord,
+    records: Vec<NewRecord>,
     mark: NewRecord,
 }
 
@@ -83,34 +84,48 @@ impl Return {
             value: record.value.clone(),
             headers: letter::original_headers(record).to_vec(),
         };
+        Self::handled(letter, record, vec![original])
+    }
+
+    /// `records`: what a handler made of it.
+    pub(super) fn handled(letter: &Letter, record: &Record, records: Vec<NewRecord>) -> Self {
         let (kind, source) = (MarkKind::Redriven, letter.source.clone());
         let mark = Mark { kind, letter: record.place(), source }.record(record);
-        Self { letter: record.place(), original, mark }
+        Self { letter: record.place(), records, mark }
     }
 
     fn size(&self) -> usize {
-        self.original.size() + self.mark.size()
+        self.records.iter().map(NewRecord::size).sum::<usize>() + self.mark.size()
     }
 }
 
-/// Cuts letters into those of one transaction each, in their order.
-pub(super) fn batches(returns: Vec<Return>) -> Vec<Vec<Return>> {
-    let (mut batches, mut bytes) = (Vec::<Vec<Return>>::new(), 0);
-    for letter in returns {
-        bytes += letter.size();
-        match batches.last_mut() {
-            Some(batch) if batch.len() < LETTERS && bytes <= BYTES => batch.push(letter),
-            _ => {
-                bytes = letter.size();
-                batches.push(vec![letter]);
-            }
-        }
-    }
-    batches
+/// Letters that are to be written together, in their order.
+#[derive(Default)]
+pub(super) struct Batch {
+    letters: Vec<Return>,
+    bytes: usize,
 }
 
-/// What became of a letter: where its record is now, or why it cannot be written.
-pub(super) type Returned = (Place, Result<Place, String>);
+impl Batch {
+    /// Adds a letter; gives those before it where it has no room among them.
+    pub(super) fn push(&mut self, letter: Return) -> Option<Vec<Return>> {
+        let size = letter.size();
+        let is_full = self.letters.len() >= LETTERS || self.bytes + size > BYTES;
+        let full = is_full.then(|| self.take()).filter(|letters| !letters.is_empty());
+        self.bytes += size;
+        self.letters.push(letter);
+        full
+    }
+
+    /// All that is left.
+    pub(super) fn take(&mut self) -> Vec<Return> {
+        self.bytes = 0;
+        std::mem::take(&mut self.letters)
+    }
+}
+
+/// What became of a letter: where its records are now, or why they cannot be written.
+pub(super) type Returned = (Place, Result<Vec<Place>, String>);
 
 /// Writes the letters of one topic back.
 pub(super) struct Writer {
@@ -165,15 +180,21 @@ impl Writer {
 
     /// One transaction: where each record was written to. The inner error is the records' own, and would be the same
     /// next time.
-    async fn transact(&mut self, batch: &[Return]) -> Result<Result<Vec<Place>, String>, Stop> {
+    async fn transact(
+        &mut self,
+        batch: &[Return],
+    ) -> Result<Result<Vec<Vec<Place>>, String>, Stop> {
         let Some(first) = batch.first() else { return Ok(Ok(Vec::new())) };
-        let originals = batch.iter().map(|letter| letter.original.clone());
-        let records = originals.chain(batch.iter().map(|letter| letter.mark.clone())).collect();
+        let own = batch.iter().map(|letter| letter.records.len()).sum();
+        let records = batch.iter().flat_map(|letter| letter.records.clone());
+        let records: Vec<_> =
+            records.chain(batch.iter().map(|letter| letter.mark.clone())).collect();
+        let topics: Vec<_> = records.iter().map(|record| record.topic.clone()).collect();
         let produced = match self.transactions.write(records).await {
             Ok(produced) => produced,
             Err(TransactError::Refused(refusals)) => {
-                let own = refusals.into_iter().find(|refusal| refusal.record < batch.len());
-                return match own {
+                let refusal = refusals.into_iter().find(|refusal| refusal.record < own);
+                return match refusal {
                     Some(refusal) => Ok(Err(refusal.error.to_string())),
                     None => Err(Stop::Failed(format!(
                         "what becomes of {} cannot be noted: {:?} takes no marks",
@@ -189,12 +210,13 @@ impl Writer {
             }
             Err(error) => return Err(Stop::Failed(format!("at {}: {error}", first.letter))),
         };
-        let place = |(letter, produced): (&Return, Produced)| {
-            let Produced { partition, offset, .. } = produced;
-            let topic = letter.original.topic.clone();
-            Place { partition: TopicPartition { topic, partition }, offset }
+        let place = |(topic, Produced { partition, offset, .. })| {
+            let partition = TopicPartition { topic, partition };
+            Place { partition, offset }
         };
-        Ok(Ok(batch.iter().zip(produced).map(place).collect()))
+        let mut places = topics.into_iter().zip(produced).map(place);
+        let of = |letter: &Return| places.by_ref().take(letter.records.len()).collect();
+        Ok(Ok(batch.iter().map(of).collect()))
     }
 
     /// Takes the id again, and reads what another has done meanwhile: a transaction that was refused may have cost it.
@@ -218,7 +240,7 @@ async fn take(broker: &dyn Broker, topic: &str) -> Result<Box<dyn Transactions>,
     })
 }
 
-fn returned(batch: Vec<Return>, places: Vec<Place>) -> Vec<Returned> {
+fn returned(batch: Vec<Return>, places: Vec<Vec<Place>>) -> Vec<Returned> {
     let letters = batch.into_iter().map(|letter| letter.letter);
     letters.zip(places.into_iter().map(Ok)).collect()
 }
@@ -254,10 +276,13 @@ mod tests {
     #[test]
     fn a_batch_ends_at_its_number_and_at_its_bytes_and_a_large_letter_is_alone() {
         let lengths = |sizes: Vec<usize>| -> Vec<usize> {
-            let returns = sizes.into_iter().map(letter).collect();
-            batches(returns).iter().map(Vec::len).collect()
+            let mut batch = Batch::default();
+            let mut batches: Vec<Vec<Return>> =
+                sizes.into_iter().filter_map(|size| batch.push(letter(size))).collect();
+            batches.push(batch.take());
+            batches.iter().map(Vec::len).collect()
         };
-        assert_eq!(lengths(vec![]), Vec::<usize>::new());
+        assert_eq!(lengths(vec![]), [0]);
         assert_eq!(lengths(vec![1; 2 * LETTERS + 1]), [LETTERS, LETTERS, 1]);
         assert_eq!(lengths(vec![1, 2 * BYTES, 1, 1]), [1, 1, 2]);
         assert_eq!(lengths(vec![BYTES / 2; 3]), [1, 1, 1], "the marks count too");

@@ -72,6 +72,15 @@ pub enum RedriveLine {
         /// Where its record is now; without an offset in a dry run.
         to: String,
     },
+    /// A dead letter was handled by the handler that was named.
+    Handled {
+        /// The letter's place.
+        letter: String,
+        /// The plugin.
+        handler: String,
+        /// Where what it emitted is now.
+        written: Vec<String>,
+    },
     /// A parked lane is to be given back by the member that owns it.
     Released {
         /// The place of its first letter.
@@ -79,7 +88,7 @@ pub enum RedriveLine {
         /// How many records are parked in it.
         records: u64,
     },
-    /// A letter could not be written back, and would not be at the next try; it stays what it is.
+    /// A letter could not be written back, or was given up on again; it stays what it is.
     Refused {
         /// The letter's place.
         letter: String,
@@ -88,7 +97,7 @@ pub enum RedriveLine {
     },
     /// That was all, or it could not go on.
     End {
-        /// Records written back, or in lanes that are given back.
+        /// Records written back, handled, or in lanes that are given back.
         records: u64,
         /// Letters that could not be.
         refused: u64,
