@@ -39,6 +39,8 @@ pub(super) struct Partition {
     pub(super) seeking: bool,
     /// It is being given up: nothing more is taken in.
     pub(super) leaving: bool,
+    /// Its last commit and its release are under way.
+    pub(super) released: bool,
     /// Paused at the driver because too much waits.
     pub(super) held: bool,
     /// An operator holds it back: it is paused at the driver, and nothing that waits is handled.
@@ -95,6 +97,7 @@ impl Partition {
             stopped: None,
             seeking: false,
             leaving: false,
+            released: false,
             held: false,
             paused: false,
             moving: false,

@@ -71,10 +71,13 @@ impl Engine {
     }
 
     /// Commits what partitions have finished, for the last time, and gives them back.
-    fn release(&mut self, slots: Vec<Slot>) {
+    fn release(&mut self, mut slots: Vec<Slot>) {
+        // One that was revoked before all are given up goes by itself.
+        slots.retain(|slot| self.partitions.get(slot).is_some_and(|partition| !partition.released));
         let (mut names, mut commits) = (Vec::new(), Vec::new());
         for slot in &slots {
             let Some(partition) = self.partitions.get_mut(slot) else { continue };
+            partition.released = true;
             names.push(partition.name.clone());
             if !partition.moving {
                 commits.extend(partition.commit());
@@ -86,7 +89,9 @@ impl Engine {
             if !commits.is_empty() && let Err(error) = commit(&commands, commits).await {
                 tracing::warn!(%group, reason = %error, "A last commit failed: some records will be handled again by their next member.");
             }
-            commands.release(names).await;
+            if !names.is_empty() {
+                commands.release(names).await;
+            }
             Done::Released(slots)
         }));
     }

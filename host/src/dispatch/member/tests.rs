@@ -14,7 +14,7 @@ use std::{
 
 use futures_util::future::BoxFuture;
 use tokio::{
-    sync::{Notify, mpsc, watch},
+    sync::{Notify, mpsc, oneshot, watch},
     task::JoinHandle,
     time::{Instant, timeout},
 };
@@ -175,6 +175,16 @@ impl Rig {
                 done.send(answer).unwrap();
                 offsets
             }
+            other => panic!("a commit was expected, not {other:?}"),
+        }
+    }
+
+    /// The next command, which must be a commit, and who waits for its answer.
+    async fn unanswered_commit(
+        &mut self,
+    ) -> (Vec<OffsetCommit>, oneshot::Sender<Result<(), CommitError>>) {
+        match self.command().await {
+            Command::Commit { offsets, done } => (offsets, done),
             other => panic!("a commit was expected, not {other:?}"),
         }
     }
@@ -428,6 +438,45 @@ async fn a_revoked_partition_is_finished_committed_and_only_then_released() {
     assert_eq!(rig.commit(Ok(())).await[0].committed.offset, 1);
     assert!(matches!(rig.command().await, Command::Release(partitions) if partitions == [at(0)]));
     assert_eq!(rig.calls(), [(0, 1)]);
+}
+
+#[tokio::test]
+async fn a_partition_that_is_being_released_is_not_committed_and_released_again_when_the_member_leaves()
+ {
+    let mut rig = Rig::new(group(Ordering::Partition, OnReject::DeadLetter), |_| handled());
+    rig.assign(0, Some(0)).await;
+    rig.assign(1, Some(0)).await;
+    rig.records(0, 0..1).await;
+    rig.records(1, 0..1).await;
+    while rig.calls().len() < 2 {
+        tokio::task::yield_now().await;
+    }
+    rig.send(MemberEvent::Revoking(vec![at(0)])).await;
+    let mut unanswered = Vec::new();
+    let only =
+        |offsets: &[OffsetCommit], number| offsets.iter().all(|it| it.partition == at(number));
+    loop {
+        let (offsets, done) = rig.unanswered_commit().await;
+        unanswered.push(done);
+        if only(&offsets, 0) {
+            break; // its last one; others are of both
+        }
+    }
+    rig.leave().await;
+    let (rest, done) = rig.unanswered_commit().await;
+    assert!(only(&rest, 1), "{rest:?}");
+    unanswered.push(done);
+    unanswered.into_iter().for_each(|done| done.send(Ok(())).unwrap());
+    let mut released = Vec::new();
+    loop {
+        match rig.command().await {
+            Command::Release(names) => released.extend(names),
+            Command::Leave => break,
+            other => panic!("{other:?}"),
+        }
+    }
+    released.sort_unstable();
+    assert_eq!(released, [at(0), at(1)]);
 }
 
 #[tokio::test]
