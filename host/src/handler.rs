@@ -119,7 +119,7 @@ pub enum Failure {
 }
 
 /// What came of a run of records.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct RunReport {
     /// The generation that handled them.
     pub generation: Generation,

@@ -5,7 +5,10 @@
 //! nobody. A lane exists only while it has records or is taken: idle ones cost nothing. Plain data: no clock, no
 //! broker, no handler.
 
-use std::collections::{HashMap, VecDeque};
+use std::{
+    collections::{HashMap, VecDeque},
+    mem,
+};
 
 use bytes::Bytes;
 
@@ -141,7 +144,9 @@ impl Lanes {
     /// Gives a taken lane back: the next run may take it.
     pub(super) fn give_back(&mut self, lane: &Lane) {
         let Some(queue) = self.lanes.get_mut(lane) else { return };
-        queue.taken = false;
+        if !mem::take(&mut queue.taken) {
+            return;
+        }
         if queue.waiting.is_empty() {
             self.lanes.remove(lane);
         } else {
@@ -154,7 +159,7 @@ impl Lanes {
         if self.suspended.contains_key(&slot) {
             return;
         }
-        let ready = std::mem::take(&mut self.ready).into_iter();
+        let ready = mem::take(&mut self.ready).into_iter();
         let (theirs, rest) = ready.partition(|lane| lane.slot == slot);
         self.ready = rest;
         self.suspended.insert(slot, theirs);

@@ -267,7 +267,8 @@ impl Engine {
         for assigned in assigned {
             let (partition, unread) = Partition::assigned(assigned);
             let (group, name) = (&self.shared.group.id, &partition.name);
-            tracing::info!(%group, partition = %name, "A partition was assigned.");
+            let member = self.member_id.as_deref();
+            tracing::info!(%group, member, partition = %name, "A partition was assigned.");
             if let Some(reason) = unread {
                 tracing::warn!(%group, partition = %name, %reason, "The committed offset comes with metadata that is not a map of finished offsets: it is left unread, and replaced by the next commit.");
             }

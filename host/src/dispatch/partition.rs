@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     broker::{Assigned, Committed, OffsetCommit},
+    flaw::{self, Flaw},
     handler::Generation,
     record::{Record, TopicPartition},
 };
@@ -73,9 +74,12 @@ impl Partition {
     /// Goes on from what was committed last, and says why its metadata was left unread where it was.
     pub(super) fn assigned(assigned: Assigned) -> (Self, Option<Unread>) {
         let Assigned { partition, committed } = assigned;
-        let Some(Committed { offset, metadata }) = committed else {
+        let Some(Committed { offset, mut metadata }) = committed else {
             return (Self::new(partition, Offsets::new(0)), None);
         };
+        if flaw::is(Flaw::SkipMap) {
+            metadata.clear();
+        }
         let (mut offsets, unread) = match Offsets::restore(offset, &metadata) {
             Ok(offsets) => (offsets, None),
             Err(unread) => (Offsets::new(offset), Some(unread)),
@@ -194,7 +198,8 @@ impl Partition {
         if self.abandoned {
             return None;
         }
-        let offset = self.offsets.committable();
+        let too_far = flaw::is(Flaw::CommitTooFar) && self.offsets.oldest().is_some();
+        let offset = self.offsets.committable() + u64::from(too_far);
         let metadata = self.offsets.metadata();
         let is_new = match &self.committed {
             None => offset > 0 || !metadata.is_empty(),

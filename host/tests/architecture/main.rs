@@ -21,6 +21,8 @@ const IMPORTS: &[Imports] = &[
     Imports { part: "record", may_import: &[] },
     Imports { part: "handler", may_import: &["record"] },
     Imports { part: "letter", may_import: &["record"] },
+    // What tests break on purpose.
+    Imports { part: "flaw", may_import: &[] },
     // The port, and its two implementations, which know the port and not each other.
     Imports { part: "broker", may_import: &["config", "record"] },
     Imports { part: "broker::embedded", may_import: &["broker", "config", "record"] },
@@ -30,7 +32,7 @@ const IMPORTS: &[Imports] = &[
     Imports { part: "plugin", may_import: &["config", "handler", "record"] },
     Imports {
         part: "dispatch",
-        may_import: &["broker", "config", "handler", "letter", "produce", "record"],
+        may_import: &["broker", "config", "flaw", "handler", "letter", "produce", "record"],
     },
     Imports { part: "http", may_import: &["broker", "config", "handler", "produce", "record"] },
     // What shows it: of the parts that do the work, only the plain data that they show of themselves, and of the data

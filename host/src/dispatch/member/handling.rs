@@ -1,10 +1,13 @@
 //! Runs on their way to the handler, and what becomes of each record after it.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use tokio::time::Instant;
 
-use super::{COMMIT_INTERVAL, Done, Engine, RUN};
+use super::{COMMIT_INTERVAL, Done, Engine, RUN, Shared};
 use crate::{
     broker::ProduceError,
     config::{self, OnReject},
@@ -14,6 +17,7 @@ use crate::{
         output::DeadLetter,
         retry::{self, Verdict},
     },
+    flaw::{self, Flaw},
     handler::{Beginning, Delivery, Outcome, RunReport},
     record::{NewRecord, Place},
 };
@@ -28,6 +32,9 @@ impl Engine {
         while self.in_flight < most && self.lanes.ready() > 0 {
             let limit = ((most - self.in_flight) / self.lanes.ready()).clamp(1, RUN);
             let Some(run) = self.lanes.take(limit) else { return };
+            if flaw::is(Flaw::LaneTwice) {
+                self.lanes.give_back(&run.lane);
+            }
             self.start(run);
         }
     }
@@ -37,6 +44,11 @@ impl Engine {
         let (run, refused) = self.unless_refused(run);
         let partition =
             self.partitions.get_mut(&run.lane.slot).expect("lanes go with their partition");
+        tracing::debug!(
+            group = %self.shared.group.id, member = self.member_id.as_deref(), partition = %partition.name,
+            first = run.deliveries.first().map(|first| first.record.offset), count = run.deliveries.len(),
+            "Records go to the handler."
+        );
         partition.in_flight += run.deliveries.len();
         self.in_flight += run.deliveries.len();
         let cancel = partition.cancel.clone();
@@ -52,6 +64,9 @@ impl Engine {
                 }
                 let report = shared.handler.handle(run.deliveries).await;
                 match shared.group.delivery {
+                    config::Delivery::AtLeastOnce if flaw::is(Flaw::AcknowledgeEarly) => {
+                        write_later(shared, report)
+                    }
                     config::Delivery::AtLeastOnce => shared.output.write(report).await,
                     config::Delivery::ExactlyOnce => shared.output.choose(report).await,
                 }
@@ -251,4 +266,14 @@ impl Engine {
             self.commands.pause(vec![partition.name.clone()]).await;
         }
     }
+}
+
+/// What [`Flaw::AcknowledgeEarly`] makes of a run.
+fn write_later(shared: Arc<Shared>, report: RunReport) -> RunReport {
+    let later = report.clone();
+    tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        shared.output.write(later).await;
+    });
+    report
 }

@@ -6,16 +6,15 @@ use super::{COMMIT_INTERVAL, Done, Engine, Release};
 use crate::{
     broker::{Commands, CommitError, Committed, OffsetCommit},
     dispatch::lanes::Slot,
+    flaw::{self, Flaw},
     record::TopicPartition,
 };
 
 impl Engine {
     pub(super) async fn revoke(&mut self, partitions: Vec<TopicPartition>) {
-        let (known, unknown): (Vec<_>, Vec<_>) =
-            partitions.into_iter().partition(|name| self.slots.contains_key(name));
-        if !unknown.is_empty() {
-            self.commands.release(unknown).await;
-        }
+        let is_kept = |name: &_| self.slots.contains_key(name) && !flaw::is(Flaw::KeepRevoked);
+        let (known, unknown): (Vec<_>, Vec<_>) = partitions.into_iter().partition(is_kept);
+        self.hand_back(unknown).await;
         let slots = known.iter().map(|name| self.slots[name]).collect();
         self.give_up(slots, Instant::now() + self.shared.group.drain);
     }
@@ -83,17 +82,29 @@ impl Engine {
                 commits.extend(partition.commit());
             }
         }
-        let commands = self.commands.clone();
+        let (commands, hand_back) = (self.commands.clone(), self.hand_back(names));
         let group = self.shared.group.id.clone();
         self.work.push(Box::pin(async move {
             if !commits.is_empty() && let Err(error) = commit(&commands, commits).await {
                 tracing::warn!(%group, reason = %error, "A last commit failed: some records will be handled again by their next member.");
             }
+            hand_back.await;
+            Done::Released(slots)
+        }));
+    }
+
+    /// Tells the broker that partitions are finished with: once it is told, they are another member's.
+    fn hand_back(&self, names: Vec<TopicPartition>) -> impl Future<Output = ()> + use<> {
+        let (commands, member) = (self.commands.clone(), self.member_id.clone());
+        let group = self.shared.group.id.clone();
+        async move {
+            for partition in &names {
+                tracing::debug!(%group, member = member.as_deref(), %partition, "A partition is released.");
+            }
             if !names.is_empty() {
                 commands.release(names).await;
             }
-            Done::Released(slots)
-        }));
+        }
     }
 
     /// Forgets what waits of a partition, for the handler or for another attempt.
@@ -112,7 +123,10 @@ impl Engine {
             if self.slots.get(&partition.name) == Some(&slot) {
                 self.slots.remove(&partition.name);
             }
-            tracing::info!(group = %self.shared.group.id, partition = %partition.name, "A partition was given up.");
+            tracing::info!(
+                group = %self.shared.group.id, member = self.member_id.as_deref(), partition = %partition.name,
+                "A partition was given up."
+            );
         }
     }
 
