@@ -140,7 +140,8 @@ impl<'a> World<'a> {
             None => "kind = \"embedded\"\npath = \"data\"".to_owned(),
             Some(cluster) => kafka(&cluster.address),
         };
-        let text = configuration(&broker, &self.names, &self.plan.setup, self.consumers);
+        let copies = self.cluster.map_or(1, Cluster::copies);
+        let text = configuration(&broker, copies, &self.names, &self.plan.setup, self.consumers);
         let next = self.directory.join("next.toml");
         fs::write(&next, text)?;
         Ok(fs::rename(next, self.directory.join("keyway.toml"))?)
@@ -205,7 +206,13 @@ impl<'a> World<'a> {
                 self.generation = self.generation.wrapping_add(1);
                 handler::install(self.component, self.generation, &self.directory.join("plugins"))
             }
-            Fault::BrokerRestart => self.cluster.map_or(Ok(()), Cluster::restart),
+            Fault::BrokerRestart { which, away } => {
+                self.cluster.map_or(Ok(()), |cluster| cluster.restart(which, away))
+            }
+            Fault::Disturb { which, network, pause } => {
+                self.cluster.iter().for_each(|cluster| cluster.disturb(which, network, pause));
+                Ok(())
+            }
         }
     }
 
@@ -318,7 +325,13 @@ bootstrap-servers = "{address}"
     )
 }
 
-fn configuration(broker: &str, names: &Names, setup: &Setup, consumers: u32) -> String {
+fn configuration(
+    broker: &str,
+    copies: usize,
+    names: &Names,
+    setup: &Setup,
+    consumers: u32,
+) -> String {
     let Names { source, output, group } = names;
     let Setup { promises, max_in_flight, wait, retry, reject, .. } = setup;
     let ordering = match promises.ordering {
@@ -345,9 +358,11 @@ listen = "127.0.0.1:0"
 [[topics]]
 name = "{source}"
 partitions = {PARTITIONS}
+replication-factor = {copies}
 [[topics]]
 name = "{output}"
 partitions = {PARTITIONS}
+replication-factor = {copies}
 [[groups]]
 id = "{group}"
 topics = ["{source}"]

@@ -1,7 +1,7 @@
 //! Checks what Keyway promises, as Jepsen does: gateways as real processes under load, faults by a seed, and rules that
 //! their histories must not break.
 //!
-//! `plan` decides what happens, `episode` makes it happen with `gateway`, `cluster` and `load`, `observe` and `log` see
+//! `plan` decides what happens, `episode` makes it happen with `gateway`, `cluster`, `proxy` and `load`, `observe` and `log` see
 //! it, `history` keeps it, and `check` judges it. `plan`, `log`, `history` and `check` are pure.
 #![allow(
     clippy::print_stdout,
@@ -20,6 +20,7 @@ mod load;
 mod log;
 mod observe;
 mod plan;
+mod proxy;
 mod report;
 
 use std::{
@@ -55,8 +56,8 @@ struct Arguments {
     /// What keeps the records
     #[arg(long, value_enum, default_value = "embedded")]
     broker: Kind,
-    /// HOST:PORT of a Kafka that is up and allows sessions of 3 s; not given: one is started (Java and Maven), and
-    /// restarted now and then
+    /// HOST:PORT of a Kafka that is up and allows sessions of 3 s; not given: one is started (Java and Maven), and its
+    /// brokers are killed and cut off now and then
     #[arg(long)]
     kafka: Option<String>,
 }
@@ -84,8 +85,9 @@ fn run(arguments: &Arguments) -> Result<bool> {
     let kafka = work.join(format!("kafka-{run}"));
     let cluster = match (arguments.broker, &arguments.kafka) {
         (Kind::Embedded, _) => None,
-        (Kind::Kafka, Some(address)) => Some(Cluster::given(address)),
-        (Kind::Kafka, None) => Some(Cluster::start(&kafka)?),
+        (_, Some(address)) => Some(Cluster::given(address)),
+        (Kind::Kafka, None) => Some(Cluster::one(&kafka)?),
+        (Kind::Three, None) => Some(Cluster::three(&kafka)?),
     };
     let mut totals = Totals::default();
     let mut seed = arguments.seed;

@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 use fastrand::Rng;
 use keyway::config::{Delivery, OnReject, Ordering};
 
-use crate::history::Promises;
+use crate::{history::Promises, proxy::Network};
 
 /// Partitions of the source topic and of what is written from it.
 pub(crate) const PARTITIONS: u32 = 4;
@@ -25,6 +25,8 @@ pub(crate) enum Kind {
     Embedded,
     /// One Kafka broker, several processes
     Kafka,
+    /// Three Kafka brokers, several processes
+    Three,
 }
 
 /// How the group is set up.
@@ -63,8 +65,10 @@ pub(crate) enum Fault {
     Members { consumers: u32 },
     /// Another generation of the handler.
     Swap,
-    /// The broker is killed and started again.
-    BrokerRestart,
+    /// A broker is killed, and started again after a while. What it led is led by another meanwhile, where there is one.
+    BrokerRestart { which: usize, away: Duration },
+    /// The network before a broker does something for a while.
+    Disturb { which: usize, network: Network, pause: Duration },
 }
 
 /// A fault, and how long after the one before it.
@@ -89,7 +93,7 @@ impl Plan {
         loop {
             let wait = match kind {
                 Kind::Embedded => random.u64(200..1200),
-                Kind::Kafka => random.u64(300..3000),
+                Kind::Kafka | Kind::Three => random.u64(300..3000),
             };
             let wait = Duration::from_millis(wait);
             let fault = Fault::draw(kind, &mut random);
@@ -154,7 +158,7 @@ impl Fault {
                 7 => Self::Swap,
                 _ => Self::Members { consumers: random.u32(1..=MEMBERS) },
             },
-            Kind::Kafka => match random.u32(..16) {
+            Kind::Kafka | Kind::Three => match random.u32(..20) {
                 0..5 => Self::Kill { which, away },
                 // Beyond the session's end, too.
                 5..8 => Self::Freeze { which, pause: Duration::from_millis(random.u64(100..6000)) },
@@ -162,8 +166,18 @@ impl Fault {
                 10..12 => Self::Join,
                 12 => Self::Leave { which },
                 13 => Self::Members { consumers: random.u32(1..=MEMBERS) },
-                14 => Self::BrokerRestart,
-                _ => Self::Swap,
+                14 => Self::Swap,
+                15 | 16 if kind == Kind::Three => Self::BrokerRestart { which, away: away * 10 },
+                15 => Self::BrokerRestart { which, away },
+                _ => {
+                    let network = [
+                        Network::Slow(Duration::from_millis(random.u64(10..1000))),
+                        Network::Cut,
+                        Network::Silent,
+                    ];
+                    let pause = Duration::from_millis(random.u64(100..6000));
+                    Self::Disturb { which, network: network[random.usize(..3)], pause }
+                }
             },
         }
     }
@@ -173,7 +187,8 @@ impl Fault {
         match self {
             Self::Kill { away, .. } => *away,
             Self::Freeze { pause, .. } => *pause,
-            Self::BrokerRestart => Duration::from_secs(10),
+            Self::BrokerRestart { away, .. } => *away + Duration::from_secs(10),
+            Self::Disturb { pause, .. } => *pause,
             Self::Restart { .. } | Self::Join | Self::Leave { .. } => Duration::from_millis(500),
             Self::Members { .. } | Self::Swap => Duration::ZERO,
         }
@@ -189,7 +204,10 @@ impl Fault {
             Self::Leave { .. } => "leave",
             Self::Members { .. } => "members changed",
             Self::Swap => "plugin swap",
-            Self::BrokerRestart => "broker restart",
+            Self::BrokerRestart { .. } => "broker restart",
+            Self::Disturb { network: Network::Slow(_), .. } => "slow network",
+            Self::Disturb { network: Network::Cut, .. } => "cut network",
+            Self::Disturb { network: _, .. } => "silent network",
         }
     }
 }

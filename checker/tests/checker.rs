@@ -17,15 +17,19 @@ use kafka::Kind;
 /// every delivery, and both ways to give up on a record.
 const SEEDS: RangeInclusive<u64> = 2..=7;
 
+/// Seeds whose episodes on Kafka have the broker killed, the network slow and cut, gateways killed, members that come and
+/// go, exactly once and parking.
+const ON_KAFKA: [u64; 2] = [7, 32];
+
 #[test]
 fn keyway_passes_on_the_embedded_broker() {
     SEEDS.for_each(|seed| passes(seed, &["--episode", "6"]));
 }
 
 #[test]
-fn keyway_passes_on_kafka_whose_broker_is_restarted() {
+fn keyway_passes_on_kafka() {
     if kafka::shared(Kind::Kraft).is_some() {
-        passes(RESTARTING, &["--episode", "25", "--broker", "kafka"]);
+        ON_KAFKA.iter().for_each(|seed| passes(*seed, &["--episode", "25", "--broker", "kafka"]));
     }
 }
 
@@ -53,11 +57,8 @@ fn a_lane_that_is_handed_out_twice_is_found() {
 fn a_revoked_partition_that_is_gone_on_with_is_found() {
     let Some(address) = kafka::shared(Kind::Kraft) else { return };
     let arguments = ["--episode", "12", "--broker", "kafka", "--kafka", address];
-    finds("keep-revoked", "a revoked partition is left alone", 6..=9, &arguments);
+    finds("keep-revoked", "a revoked partition is left alone", 5..=9, &arguments);
 }
-
-/// A seed whose episode on Kafka has a restart of the broker, kills, and members that come and go.
-const RESTARTING: u64 = 2;
 
 fn on_embedded(flaw: &str, rule: &str) {
     finds(flaw, rule, SEEDS, &["--episode", "6"]);
