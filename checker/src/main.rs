@@ -108,8 +108,13 @@ fn run(arguments: &Arguments) -> Result<bool> {
     }
     println!("{totals} in {:.0?}", began.elapsed());
     drop(cluster);
-    if totals.failed == 0 && kafka.exists() {
+    if kafka.exists() && totals.failed == 0 {
         fs::remove_dir_all(&kafka)?;
+    } else if kafka.exists() {
+        // Under another name: what it has where it was goes with this process.
+        let kept = work.join(format!("kept-kafka-{run}"));
+        fs::rename(&kafka, &kept)?;
+        println!("Kafka's data and logs are kept in {}", kept.display());
     }
     Ok(totals.failed == 0)
 }

@@ -117,7 +117,7 @@ impl Observer {
         Ok(self.records(topic)?.into_iter().filter_map(letter).collect())
     }
 
-    /// All records of a topic that a reader of what is committed sees.
+    /// All records of a topic that a reader of what is committed sees, once no transaction is open there any more.
     fn records(&self, topic: &str) -> Result<Vec<Record>> {
         self.runtime.block_on(async {
             let partitions = match self.broker.topic(topic).await {
@@ -128,6 +128,7 @@ impl Observer {
             let mut all = Vec::new();
             for number in 0..partitions.len() {
                 let at = TopicPartition::new(topic, u32::try_from(number)?);
+                self.wait_for_transactions(&at).await?;
                 let mut next = 0;
                 loop {
                     let records = self.broker.records(&at, next, LOOK).await?;
@@ -138,6 +139,25 @@ impl Observer {
             }
             Ok(all)
         })
+    }
+
+    /// Waits until what is committed reaches as far as what is written. Kafka aborts what its writer has left open.
+    async fn wait_for_transactions(&self, at: &TopicPartition) -> Result<()> {
+        let written = self.broker.written(at).await?;
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let topic = self.broker.topic(&at.topic).await?;
+            let stable = topic.partitions[at.partition as usize].end;
+            if stable >= written {
+                return Ok(());
+            }
+            if Instant::now() > end {
+                return Err(
+                    format!("a transaction is open in {at} from {stable} on for ever").into()
+                );
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
     }
 }
 
