@@ -157,6 +157,11 @@ pub trait Handler: Send + Sync + 'static {
 
     /// The generation that serves now.
     fn generation(&self) -> Generation;
+
+    /// What is wrong, in words, while it fails every call and so lets records wait before it tries another.
+    fn trouble(&self) -> Option<String> {
+        None
+    }
 }
 
 /// Where a key selector wants a record.

@@ -103,6 +103,7 @@ impl Group {
         GroupStatus {
             id: self.shared.group.id.clone(),
             pauses: self.wish.borrow().pauses.clone(),
+            trouble: self.shared.handler.trouble(),
             members: self.seats.iter().map(|seat| seat.status.borrow().clone()).collect(),
             dropped: counters.dropped.get(),
             dead_lettered: counters.dead_lettered.get(),

@@ -39,6 +39,9 @@ pub use pauses::{Pause, PausedAsAWhole, Pauses, Scope};
 pub use retry::{Verdict, judge};
 pub use status::{GroupStatus, HotKey, MemberState, MemberStatus, PartitionStatus};
 
+/// How long a partition that is let go may take to finish what is in flight, at the most, where the handler fails every call,
+/// so that what is in flight only waits for it.
+const DRAIN_IN_TROUBLE: Duration = Duration::from_secs(1);
 /// How long the last commit of a member that leaves may take.
 const LAST_COMMIT: Duration = Duration::from_secs(5);
 

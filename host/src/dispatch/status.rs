@@ -17,6 +17,8 @@ pub struct GroupStatus {
     pub id: Arc<str>,
     /// What operators have paused of it in this process.
     pub pauses: Arc<Pauses>,
+    /// What is wrong with the handler, where it fails every call and records wait.
+    pub trouble: Option<String>,
     /// This process's members.
     pub members: Vec<MemberStatus>,
     /// Records given up on and dropped by policy, since this process started.

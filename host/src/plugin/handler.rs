@@ -34,13 +34,17 @@ impl Handler for PluginHandler {
             let returned = self.workers.push(run);
             return Box::pin(async move { report(&usage, answer(returned).await, false) });
         };
+        let serving = self.workers.clone();
         let (workers, length) = canary.first(&run);
         let on_trial = workers.is_some();
         let rest = run.split_off(length);
         let returned = workers.unwrap_or(&self.workers).push(run);
         Box::pin(async move {
             let mut returned = answer(returned).await;
-            if let Some(reason) = canary.count(on_trial, &returned.outcomes, returned.took) {
+            let worse = canary.count(on_trial, &returned.outcomes, returned.took);
+            // While it waits for its breaker, the sample that it is judged by hardly grows.
+            let is_broken = || canary.trouble().filter(|_| on_trial && serving.trouble().is_none());
+            if let Some(reason) = worse.or_else(is_broken) {
                 usage.plugin.abort(canary.generation(), &reason);
             }
             returned.deliveries.extend(rest);
@@ -50,6 +54,11 @@ impl Handler for PluginHandler {
 
     fn generation(&self) -> Generation {
         self.usage.generation()
+    }
+
+    fn trouble(&self) -> Option<String> {
+        let of_canary = || self.usage.canary()?.trouble();
+        self.workers.trouble().or_else(of_canary)
     }
 }
 

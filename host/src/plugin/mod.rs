@@ -11,7 +11,7 @@
 //! - `history` is what a plugin's generations have been, and `archive` keeps it, and their bytes, on disk.
 //! - `component` makes a file into checked, compiled code (`interface` is the check, `cache` spares the compiler);
 //!   `instance` is the one place where a store is made; `usage` keeps the instances of one use.
-//! - `handler` and `selector` run calls, the first by its `workers`; `limits` and `output` hold them to their bounds, `capability` is
+//! - `handler` and `selector` run calls, the first by its `workers`, which a `breaker` holds up while every call fails; `limits` and `output` hold them to their bounds, `capability` is
 //!   what a guest may call.
 //! - [`inspect`] tells what a file is without compiling or running it.
 //! - [`build`] makes components from the source folders beside them; it needs cargo and no engine.
@@ -23,6 +23,7 @@ pub mod build;
 
 mod archive;
 mod bindings;
+mod breaker;
 mod cache;
 mod canary;
 mod capability;

@@ -5,6 +5,9 @@
 //! called. So a handler that computes keeps about as many workers as there are threads, and one that waits gets as many
 //! as its use of the plugin may have instances, each of which holds no thread.
 //!
+//! While the breaker is open, the worker on its way waits for it, and all others end: runs wait in the queue, where they
+//! hold no thread and use up no attempt.
+//!
 //! Invariants: a run has one worker, and is answered whatever becomes of that one. While runs wait, a worker is at work
 //! or on its way.
 
@@ -18,9 +21,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{sync::oneshot, task::yield_now};
+use tokio::{
+    sync::{Notify, oneshot},
+    task::yield_now,
+};
 
 use super::{
+    breaker::{Breaker, Change, End, Pass},
     host::Threads,
     instance::Instance,
     usage::{Turn, Usage},
@@ -30,17 +37,22 @@ use crate::handler::{Delivery, Failure, Generation, Outcome};
 /// A run that took this long gives its results back before the next record, and a worker that worked for this long lets
 /// others have its thread and its room.
 const SLICE: Duration = Duration::from_millis(10);
+/// How often a worker that waits for the breaker looks whether another generation serves, and who still waits.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// The workers of one use of a plugin, and the runs that wait for them.
 pub(super) struct Workers {
     usage: Arc<Usage>,
     threads: Arc<Threads>,
     queue: Mutex<Queue>,
+    /// The breaker lets calls through again, or says until when not.
+    turned: Notify,
 }
 
 #[derive(Default)]
 struct Queue {
     waiting: VecDeque<Run>,
+    breaker: Breaker,
     /// Whether a worker is on its way to the queue.
     called: bool,
 }
@@ -69,7 +81,7 @@ struct Run {
 impl Workers {
     /// Workers of `usage` on `threads`; none yet.
     pub(super) fn new(usage: Arc<Usage>, threads: Arc<Threads>) -> Arc<Self> {
-        Arc::new(Self { usage, threads, queue: Mutex::default() })
+        Arc::new(Self { usage, threads, queue: Mutex::default(), turned: Notify::new() })
     }
 
     /// Queues a run. Dropping the answer's receiver ends the run where it is.
@@ -95,8 +107,86 @@ impl Workers {
         }
         queue.called = true;
         drop(queue);
-        let worker = Worker { workers: self.clone(), on_its_way: true };
+        let worker = Worker { workers: self.clone(), on_its_way: true, on_trial: false };
         self.threads.handle().spawn(worker.work());
+    }
+
+    /// What is wrong, while every call fails.
+    pub(super) fn trouble(&self) -> Option<String> {
+        let mut queue = self.queue();
+        if queue.breaker.is_calm() {
+            return None;
+        }
+        self.follow(&mut queue.breaker);
+        queue.breaker.trouble(Instant::now())
+    }
+
+    /// Waits until the breaker lets a call through, or nobody waits for one any more.
+    async fn pass(&self) {
+        loop {
+            let wait = {
+                let mut queue = self.queue();
+                if queue.breaker.is_calm() {
+                    return;
+                }
+                self.follow(&mut queue.breaker);
+                let now = Instant::now();
+                let wait = match queue.breaker.pass(now) {
+                    Pass::Now => return,
+                    Pass::At(due) => LOOK.min(due.saturating_duration_since(now)),
+                    Pass::AfterTrial => LOOK,
+                };
+                queue.waiting.retain(|run| !run.is_abandoned());
+                if queue.waiting.is_empty() {
+                    return;
+                }
+                wait
+            };
+            tokio::time::timeout(wait, self.turned.notified()).await.ok();
+        }
+    }
+
+    /// Notes how a run ended.
+    fn note(&self, run: &Run, on_trial: bool) {
+        let failed = match run.outcomes.last() {
+            Some(Outcome::Failed(failure)) => {
+                Some((run.deliveries[run.outcomes.len() - 1].attempt, failure))
+            }
+            _ => None,
+        };
+        let Some(generation) = &run.generation else { return };
+        let well = run.outcomes.len() > usize::from(failed.is_some());
+        let mut queue = self.queue();
+        if failed.is_none() && queue.breaker.is_calm() {
+            return;
+        }
+        self.follow(&mut queue.breaker);
+        let end = End { well, failed };
+        let change = queue.breaker.end(on_trial, generation, end, Instant::now());
+        self.tell(&queue.breaker, change);
+        if on_trial || change.is_some() {
+            self.turned.notify_one();
+        }
+    }
+
+    /// Lets the breaker forget what another generation did than the one that serves.
+    fn follow(&self, breaker: &mut Breaker) {
+        let change = breaker.follow(&self.usage.generation());
+        self.tell(breaker, change);
+    }
+
+    fn tell(&self, breaker: &Breaker, change: Option<Change>) {
+        let (plugin, owner) = (&self.usage.plugin.name, &self.usage.owner);
+        match change {
+            Some(Change::Opened) => {
+                let trouble = breaker.trouble(Instant::now()).unwrap_or_default();
+                tracing::error!(%plugin, %owner, "A plugin fails every call: {trouble}.");
+            }
+            Some(Change::Closed) => {
+                tracing::info!(%plugin, %owner, "A plugin is called as ever again.");
+            }
+            None => {}
+        }
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
@@ -107,23 +197,27 @@ impl Workers {
 struct Worker {
     workers: Arc<Workers>,
     on_its_way: bool,
+    /// Whether the run in hand is the one that the breaker tries.
+    on_trial: bool,
 }
 
 impl Worker {
     async fn work(mut self) {
         let usage = self.workers.usage.clone();
+        self.workers.pass().await;
         loop {
             let mut turn = usage.turn().await;
             let began = Instant::now();
             let mut instance = None;
             while began.elapsed() < SLICE {
-                let Some(run) = self.next() else {
+                let Some(mut run) = self.next() else {
                     return put_back(&turn, instance);
                 };
                 if turn.goes_over() {
                     instance = None;
                 }
                 run.handle(&turn, &mut instance).await;
+                self.workers.note(&run, std::mem::take(&mut self.on_trial));
             }
             put_back(&turn, instance);
             drop(turn);
@@ -131,13 +225,19 @@ impl Worker {
         }
     }
 
-    /// The next run. Finding one calls another worker, if there is more.
+    /// The next run, when it may begin. Another worker is called if there is more.
     fn next(&mut self) -> Option<Run> {
         let mut queue = self.workers.queue();
         if std::mem::take(&mut self.on_its_way) {
             queue.called = false;
         }
-        let run = queue.waiting.pop_front();
+        let mut run = None;
+        if !queue.waiting.is_empty()
+            && let Some(on_trial) = queue.breaker.begin(Instant::now())
+        {
+            self.on_trial = on_trial;
+            run = queue.waiting.pop_front();
+        }
         self.workers.call(queue);
         run
     }
@@ -149,6 +249,9 @@ impl Drop for Worker {
         if self.on_its_way {
             queue.called = false;
         }
+        if self.on_trial {
+            queue.breaker.left(Instant::now());
+        }
         // Otherwise the threads are ending, and a worker that is called would be dropped here as well.
         if thread::panicking() {
             tracing::error!(plugin = %self.workers.usage.plugin.name, "Handling a run broke down.");
@@ -158,7 +261,11 @@ impl Drop for Worker {
 }
 
 impl Run {
-    async fn handle(mut self, turn: &Turn<'_>, instance: &mut Option<Instance>) {
+    fn is_abandoned(&self) -> bool {
+        self.answer.as_ref().is_none_or(oneshot::Sender::is_closed)
+    }
+
+    async fn handle(&mut self, turn: &Turn<'_>, instance: &mut Option<Instance>) {
         self.generation = Some(turn.generation());
         let began = Instant::now();
         self.handle_some(turn, instance, began).await;
@@ -173,7 +280,7 @@ impl Run {
         began: Instant,
     ) {
         while self.outcomes.len() < self.deliveries.len() {
-            if self.answer.as_ref().is_none_or(oneshot::Sender::is_closed) {
+            if self.is_abandoned() {
                 return; // nobody waits for it any more
             }
             let outcome = match ready(turn, instance).await {

@@ -1,6 +1,7 @@
 //! A whole gateway as a process, on the embedded broker: what becomes of records that fail, and of a configuration that
 //! changes while it runs.
 
+mod breaker;
 mod canary;
 #[path = "../support/gateway.rs"]
 #[allow(dead_code, reason = "each test binary uses its part of the support")]

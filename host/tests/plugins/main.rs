@@ -4,6 +4,7 @@
 #[path = "../support/plugins.rs"]
 mod examples;
 
+mod breaker;
 mod builds;
 mod cache;
 mod calls;

@@ -133,6 +133,7 @@ pub(crate) fn view() -> View {
                 member("m-2", MemberState::Inactive, None),
             ],
             dropped: 1,
+            trouble: None,
             dead_lettered: 2,
             parked: 4,
             handled: 40,

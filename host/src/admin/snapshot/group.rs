@@ -167,6 +167,9 @@ pub struct ThisProcess {
     pub paused: bool,
     /// What operators have paused of it here.
     pub pauses: Vec<PausedPart>,
+    /// What is wrong with the handler, where it fails every call and records wait; else `null`.
+    #[serde(default)]
+    pub trouble: Option<String>,
     /// Records handled.
     pub handled: u64,
     /// Attempts that failed and were put off.
@@ -239,6 +242,7 @@ fn this_process(status: &GroupStatus) -> ThisProcess {
     ThisProcess {
         paused: status.pauses.whole().is_some(),
         pauses: pause::parts(&status.pauses),
+        trouble: status.trouble.clone(),
         handled: status.handled,
         retried: status.retried,
         dead_lettered: status.dead_lettered,

@@ -124,6 +124,10 @@ impl Handler for Observed {
     fn generation(&self) -> Generation {
         self.inner.generation()
     }
+
+    fn trouble(&self) -> Option<String> {
+        self.inner.trouble()
+    }
 }
 
 #[cfg(test)]

@@ -75,6 +75,10 @@ fn write_head(out: &mut dyn Write, group: &Group, style: Style) -> io::Result<()
     if !facts.is_empty() {
         writeln!(out, "  {}", facts.join(", "))?;
     }
+    let here = group.this_process.as_ref();
+    if let Some(trouble) = here.and_then(|here| here.trouble.as_ref()) {
+        writeln!(out, "  Its handler is {}: {trouble}", style.warning("in trouble"))?;
+    }
     Ok(())
 }
 

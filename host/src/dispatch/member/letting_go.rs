@@ -5,7 +5,7 @@ use tokio::time::Instant;
 use super::{COMMIT_INTERVAL, Done, Engine, Release};
 use crate::{
     broker::{Commands, CommitError, Committed, OffsetCommit},
-    dispatch::lanes::Slot,
+    dispatch::{DRAIN_IN_TROUBLE, lanes::Slot},
     flaw::{self, Flaw},
     record::TopicPartition,
 };
@@ -21,6 +21,10 @@ impl Engine {
 
     /// Begins to let partitions go: nothing more is taken in, what waits is the next owner's.
     pub(super) fn give_up(&mut self, slots: Vec<Slot>, deadline: Instant) {
+        let deadline = match self.shared.handler.trouble() {
+            None => deadline,
+            Some(_) => deadline.min(Instant::now() + DRAIN_IN_TROUBLE),
+        };
         for slot in &slots {
             self.forget_waiting(*slot);
             if let Some(partition) = self.partitions.get_mut(slot) {

@@ -71,6 +71,11 @@ impl Canary {
         &self.component.generation
     }
 
+    /// What is wrong with it, while it fails every call.
+    pub(super) fn trouble(&self) -> Option<String> {
+        self.workers.trouble()
+    }
+
     /// How many of 100 keys are its.
     pub(super) fn percent(&self) -> u8 {
         self.split.percent()
