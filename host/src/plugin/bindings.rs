@@ -15,11 +15,14 @@ wasmtime::component::bindgen!({
         world guest {
             import keyway:plugin/metrics@0.1.0;
             import wasi:logging/logging@0.1.0-draft;
+            import wasmcloud:messaging/consumer@0.2.0;
             export keyway:plugin/handler@0.1.0;
             export keyway:plugin/selector@0.1.0;
             export keyway:plugin/lifecycle@0.1.0;
+            export wasmcloud:messaging/handler@0.2.0;
         }
     ",
     ownership: Borrowing { duplicate_if_necessary: true },
+    imports: { "wasmcloud:messaging/consumer.publish": trappable },
     exports: { default: async },
 });

@@ -3,14 +3,17 @@
 use sha2::{Digest, Sha256};
 use wasmtime::{
     Store,
-    component::{InstancePre, Linker},
+    component::{Instance, InstancePre, Linker},
 };
 
 use super::{
-    bindings::exports::keyway::plugin::{handler, lifecycle, selector},
+    bindings::exports::{
+        keyway::plugin::{handler, lifecycle, selector},
+        wasmcloud::messaging::handler as wasmcloud,
+    },
     cache::Cache,
     instance::State,
-    interface,
+    interface::{self, HandlerInterface},
     status::Role,
 };
 use crate::handler::Generation;
@@ -21,15 +24,26 @@ pub(super) struct Component {
     /// What it can be.
     pub(super) roles: Vec<Role>,
     code: InstancePre<State>,
-    handler: Option<handler::GuestIndices>,
+    handler: Option<HandlerIndices>,
     selector: Option<selector::GuestIndices>,
     lifecycle: Option<lifecycle::GuestIndices>,
 }
 
 /// The exports of one instance.
 pub(super) struct Guests {
-    pub(super) handler: Option<handler::Guest>,
+    pub(super) handler: Option<HandlerGuest>,
     pub(super) selector: Option<selector::Guest>,
+}
+
+enum HandlerIndices {
+    Keyway(handler::GuestIndices),
+    WasmCloud(wasmcloud::GuestIndices),
+}
+
+/// A handler, by the interface that it is built for.
+pub(super) enum HandlerGuest {
+    Keyway(handler::Guest),
+    WasmCloud(wasmcloud::Guest),
 }
 
 /// The digest of a component's bytes: what tells one generation from another.
@@ -63,15 +77,17 @@ impl Component {
         let exports: Vec<_> = ty.exports(engine).map(|(name, _)| name).collect();
         let interface = interface::inspect(&imports, &exports)?;
         let code = linker.instantiate_pre(&compiled).map_err(|error| words(&error))?;
-        let has = |role| interface.roles.contains(&role);
         let indices = |error: wasmtime::Error| words(&error);
         Ok(Self {
             generation,
-            handler: has(Role::Handler)
-                .then(|| handler::GuestIndices::new(&code))
+            handler: interface
+                .handler
+                .map(|handler| HandlerIndices::new(handler, &code))
                 .transpose()
                 .map_err(indices)?,
-            selector: has(Role::Selector)
+            selector: interface
+                .roles
+                .contains(&Role::Selector)
                 .then(|| selector::GuestIndices::new(&code))
                 .transpose()
                 .map_err(indices)?,
@@ -113,6 +129,26 @@ impl Component {
             .map(|indices| indices.load(&mut *store, &instance))
             .transpose()?;
         Ok(Ok(Guests { handler, selector }))
+    }
+}
+
+impl HandlerIndices {
+    fn new(handler: HandlerInterface, code: &InstancePre<State>) -> wasmtime::Result<Self> {
+        Ok(match handler {
+            HandlerInterface::Keyway => Self::Keyway(handler::GuestIndices::new(code)?),
+            HandlerInterface::WasmCloud => Self::WasmCloud(wasmcloud::GuestIndices::new(code)?),
+        })
+    }
+
+    fn load(
+        &self,
+        store: &mut Store<State>,
+        instance: &Instance,
+    ) -> wasmtime::Result<HandlerGuest> {
+        Ok(match self {
+            Self::Keyway(indices) => HandlerGuest::Keyway(indices.load(store, instance)?),
+            Self::WasmCloud(indices) => HandlerGuest::WasmCloud(indices.load(store, instance)?),
+        })
     }
 }
 

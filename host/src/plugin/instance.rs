@@ -16,17 +16,22 @@ use wasmtime_wasi_config::WasiConfigVariables;
 
 use super::{
     bindings::{
-        exports::keyway::plugin::{handler, selector},
+        exports::{
+            keyway::plugin::{handler, selector},
+            wasmcloud::messaging::handler as wasmcloud,
+        },
         keyway::plugin::types,
+        wasmcloud::messaging::types::BrokerMessageParam,
     },
     capability::{
         config,
         http::{Http, Outgoing},
         logging::{PluginLog, cut},
+        messaging::Published,
         metrics::PluginMetrics,
         stdio::Stream,
     },
-    component::Component,
+    component::{Component, HandlerGuest},
     limits::{HANDLES, Limiter, RANDOM_BYTES},
     output,
 };
@@ -91,6 +96,8 @@ pub(super) struct State {
     wasi: WasiCtx,
     pub(super) http: Http,
     pub(super) table: ResourceTable,
+    /// What the call under way has published; `None`: it is none that may.
+    pub(super) published: Option<Published>,
     stderr: Stream,
 }
 
@@ -110,7 +117,7 @@ impl State {
         let mut table = ResourceTable::new();
         table.set_max_capacity(HANDLES);
         let http = Http::new(settings.clone());
-        Self { settings, limiter, wasi, http, table, stderr }
+        Self { settings, limiter, wasi, http, table, published: None, stderr }
     }
 
     /// What happened in the calls before is not blamed for the end of this one.
@@ -129,7 +136,7 @@ impl WasiView for State {
 /// One instance of one generation, for one use.
 pub(super) struct Instance {
     store: Store<State>,
-    handler: Option<handler::Guest>,
+    handler: Option<HandlerGuest>,
     selector: Option<selector::Guest>,
 }
 
@@ -156,36 +163,14 @@ impl Instance {
 
     /// Handles one record. After [`Outcome::Failed`] the instance must not be used again.
     pub(super) async fn handle(&mut self, delivery: &Delivery) -> Outcome {
-        let Some(guest) = &self.handler else {
-            return Outcome::Failed(Failure::Instance("it is no handler".into()));
-        };
-        let record = &delivery.record;
-        let headers = headers(&record.headers);
-        let message = types::Message {
-            topic: &record.topic,
-            partition: record.partition,
-            offset: record.offset,
-            timestamp: record.timestamp,
-            key: record.key.as_deref(),
-            value: record.value.as_deref(),
-            headers: &headers,
-            attempt: delivery.attempt,
-        };
-        match call(&mut self.store, async |store| guest.call_handle(store, message).await).await {
-            Err(failure) => Outcome::Failed(failure),
-            Ok(Ok(emitted)) => {
-                let Settings { limits, allow, output_topic, .. } = &*self.store.data().settings;
-                output::records(emitted, limits, allow, output_topic.as_ref())
-                    .map_or_else(Outcome::Failed, Outcome::Handled)
+        let outcome = match &self.handler {
+            Some(HandlerGuest::Keyway(guest)) => handle(&mut self.store, guest, delivery).await,
+            Some(HandlerGuest::WasmCloud(guest)) => {
+                handle_message(&mut self.store, guest, delivery).await
             }
-            Ok(Err(types::Failure::Reject(reason))) => {
-                Outcome::Reject { reason: cut(&reason, REASON).into_owned() }
-            }
-            Ok(Err(types::Failure::Retry(retry))) => Outcome::Retry {
-                reason: cut(&retry.reason, REASON).into_owned(),
-                after: retry.after.map(|after| Duration::from_millis(after.into())),
-            },
-        }
+            None => Err(Failure::Instance("it is no handler".into())),
+        };
+        outcome.unwrap_or_else(Outcome::Failed)
     }
 
     /// Decides where `candidate` goes; the inner error is the selector's own. After an outer one the instance must not
@@ -217,6 +202,59 @@ impl Instance {
             Err(reason) => Err(cut(&reason, REASON).into_owned()),
         })
     }
+}
+
+async fn handle(
+    store: &mut Store<State>,
+    guest: &handler::Guest,
+    delivery: &Delivery,
+) -> Result<Outcome, Failure> {
+    let record = &delivery.record;
+    let headers = headers(&record.headers);
+    let message = types::Message {
+        topic: &record.topic,
+        partition: record.partition,
+        offset: record.offset,
+        timestamp: record.timestamp,
+        key: record.key.as_deref(),
+        value: record.value.as_deref(),
+        headers: &headers,
+        attempt: delivery.attempt,
+    };
+    Ok(match call(store, async |store| guest.call_handle(store, message).await).await? {
+        Ok(emitted) => {
+            let Settings { limits, allow, output_topic, .. } = &*store.data().settings;
+            Outcome::Handled(output::records(emitted, limits, allow, output_topic.as_ref())?)
+        }
+        Err(types::Failure::Reject(reason)) => {
+            Outcome::Reject { reason: cut(&reason, REASON).into_owned() }
+        }
+        Err(types::Failure::Retry(retry)) => Outcome::Retry {
+            reason: cut(&retry.reason, REASON).into_owned(),
+            after: retry.after.map(|after| Duration::from_millis(after.into())),
+        },
+    })
+}
+
+/// Handles a record by wasmCloud's interface. It has one kind of error, which is taken for the one that loses nothing.
+async fn handle_message(
+    store: &mut Store<State>,
+    guest: &wasmcloud::Guest,
+    delivery: &Delivery,
+) -> Result<Outcome, Failure> {
+    let record = &delivery.record;
+    let message = BrokerMessageParam {
+        subject: &record.topic,
+        body: record.value.as_deref().unwrap_or_default(),
+        reply_to: None,
+    };
+    store.data_mut().published = Some(Published::default());
+    let answer = call(store, async |store| guest.call_handle_message(store, message).await).await;
+    let published = store.data_mut().published.take().unwrap_or_default();
+    Ok(match answer? {
+        Ok(()) => Outcome::Handled(published.into_records()),
+        Err(reason) => Outcome::Retry { reason: cut(&reason, REASON).into_owned(), after: None },
+    })
 }
 
 fn headers(headers: &[Header]) -> Vec<types::HeaderParam<'_>> {
@@ -265,6 +303,9 @@ impl Ended {
                 None => error,
             },
         };
+        if let Some(failure) = error.downcast_ref::<Failure>() {
+            return failure.clone();
+        }
         if let Some(I32Exit(code)) = error.downcast_ref() {
             return Failure::Trap(format!("it exited with code {code}"));
         }

@@ -2,10 +2,15 @@
 
 use super::{capability::logging::cut, status::Role};
 
-/// The version of `keyway:plugin` that this gateway speaks.
-const VERSION: &str = "0.1.0";
+/// The packages whose interfaces a handler or a key selector may be built for, in the version that this gateway speaks.
+const SPOKEN: [(&str, &str); 2] = [("keyway:plugin", "0.1.0"), ("wasmcloud:messaging", "0.2.0")];
+/// What makes a component a handler, the first that it has.
+const HANDLERS: [(&str, HandlerInterface); 2] = [
+    ("keyway:plugin/handler", HandlerInterface::Keyway),
+    ("wasmcloud:messaging/handler", HandlerInterface::WasmCloud),
+];
 /// What every plugin may import. A name that ends in `/` stands for all interfaces of that package.
-const GRANTED: [(&str, Grant); 11] = [
+const GRANTED: [(&str, Grant); 13] = [
     ("keyway:plugin/metrics", Grant::Always),
     ("keyway:plugin/types", Grant::Always),
     ("wasi:cli/", Grant::Always),
@@ -17,6 +22,8 @@ const GRANTED: [(&str, Grant); 11] = [
     ("wasi:io/", Grant::Always),
     ("wasi:logging/logging", Grant::Always),
     ("wasi:random/", Grant::Always),
+    ("wasmcloud:messaging/consumer", Grant::Topics),
+    ("wasmcloud:messaging/types", Grant::Always),
 ];
 
 /// What becomes of an import.
@@ -26,6 +33,8 @@ pub enum Grant {
     Always,
     /// It reaches what `allow.http` of the use lets it reach, which without a word is nothing.
     Http,
+    /// It reaches the group's `output-topic` and what `allow.topics` of the use lets it reach.
+    Topics,
     /// A plugin that imports it is refused.
     Never,
 }
@@ -35,8 +44,17 @@ pub enum Grant {
 pub(super) struct Interface {
     /// What it can be, at least one.
     pub(super) roles: Vec<Role>,
+    /// How it is called as a handler, where it is one.
+    pub(super) handler: Option<HandlerInterface>,
     /// Whether it wants `init` to be called.
     pub(super) lifecycle: bool,
+}
+
+/// The interface that a handler is built for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum HandlerInterface {
+    Keyway,
+    WasmCloud,
 }
 
 /// Reads the names; an error says in words what a plugin may not be.
@@ -56,9 +74,12 @@ pub(super) fn inspect(imports: &[&str], exports: &[&str]) -> Result<Interface, S
         ));
     }
     let exported = |interface: &str| exports.iter().any(|name| unversioned(name) == interface);
-    let roles: Vec<Role> = [Role::Handler, Role::Selector]
+    let handler = HANDLERS.iter().find(|(name, _)| exported(name)).map(|(_, handler)| *handler);
+    let selector = exported(Role::Selector.interface());
+    let roles: Vec<Role> = handler
+        .map(|_| Role::Handler)
         .into_iter()
-        .filter(|role| exported(role.interface()))
+        .chain(selector.then_some(Role::Selector))
         .collect();
     if roles.is_empty() {
         return Err(format!(
@@ -68,7 +89,7 @@ pub(super) fn inspect(imports: &[&str], exports: &[&str]) -> Result<Interface, S
             if exports.is_empty() { "nothing".into() } else { listed(exports) }
         ));
     }
-    Ok(Interface { roles, lifecycle: exported("keyway:plugin/lifecycle") })
+    Ok(Interface { roles, handler, lifecycle: exported("keyway:plugin/lifecycle") })
 }
 
 impl Role {
@@ -103,15 +124,16 @@ pub(super) fn grant(import: &str) -> Grant {
 
 /// Versions that differ only in the last number are compatible.
 fn supported(name: &str) -> Result<(), String> {
-    let Some(("keyway:plugin", rest)) = name.split_once('/') else { return Ok(()) };
+    let Some((package, rest)) = name.split_once('/') else { return Ok(()) };
+    let Some((_, version)) = SPOKEN.iter().find(|(spoken, _)| *spoken == package) else {
+        return Ok(());
+    };
     let given = rest.split_once('@').map_or("", |(_, version)| version);
     let minor = |version: &str| version.rsplit_once('.').map(|(minor, _)| minor.to_owned());
-    if minor(given) == minor(VERSION) {
+    if minor(given) == minor(version) {
         return Ok(());
     }
-    Err(format!(
-        "it is built for keyway:plugin@{given}, this gateway supports keyway:plugin@{VERSION}"
-    ))
+    Err(format!("it is built for {package}@{given}, this gateway supports {package}@{version}"))
 }
 
 #[cfg(test)]
@@ -132,6 +154,17 @@ mod tests {
             "{error}"
         );
         assert!(roles(&[]).unwrap_err().ends_with("but nothing"));
+    }
+
+    #[test]
+    fn a_handler_of_another_host_is_a_handler_and_its_own_interface_comes_first() {
+        const WASMCLOUD: &str = "wasmcloud:messaging/handler@0.2.0";
+        let handler = |exports: &[&str]| inspect(&[], exports).unwrap().handler;
+        assert_eq!(handler(&[WASMCLOUD]), Some(HandlerInterface::WasmCloud));
+        assert_eq!(handler(&[WASMCLOUD, HANDLER]), Some(HandlerInterface::Keyway));
+        assert_eq!(handler(&[SELECTOR]), None);
+        assert_eq!(inspect(&[], &[WASMCLOUD, SELECTOR]).unwrap().roles.len(), 2);
+        assert_eq!(grant("wasmcloud:messaging/consumer@0.2.0"), Grant::Topics);
     }
 
     #[test]
@@ -162,6 +195,10 @@ mod tests {
             error.contains("keyway:plugin@0.2.0") && error.contains("keyway:plugin@0.1.0"),
             "{error}"
         );
+        let error = inspect(&[], &["wasmcloud:messaging/handler@0.1.0"]).unwrap_err();
+        assert!(error.contains(
+            "wasmcloud:messaging@0.1.0, this gateway supports wasmcloud:messaging@0.2.0"
+        ));
         assert!(inspect(&[], &["keyway:plugin/handler@0.1.7"]).is_ok());
         assert!(inspect(&[], &["keyway:plugin/handler"]).is_err());
     }

@@ -35,7 +35,8 @@ pub(super) fn records(
     Ok(records)
 }
 
-fn topic(
+/// The topic of a record that names one, or none.
+pub(super) fn topic(
     named: Option<&str>,
     allow: &Allow,
     output_topic: Option<&Arc<str>>,

@@ -18,6 +18,7 @@ mod http;
 mod inspect;
 mod limits;
 mod logs;
+mod messaging;
 mod metrics;
 mod refusals;
 mod reload;

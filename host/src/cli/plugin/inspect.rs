@@ -108,6 +108,7 @@ impl Report {
             let granted = match import.grant {
                 Grant::Always => "always",
                 Grant::Http => "allow.http",
+                Grant::Topics => "allow.topics",
                 Grant::Never => "never",
             };
             Import { name: import.name, granted }

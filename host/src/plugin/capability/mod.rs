@@ -4,6 +4,7 @@ pub(super) mod clock;
 pub(super) mod config;
 pub(super) mod http;
 pub(super) mod logging;
+pub(super) mod messaging;
 pub(super) mod metrics;
 pub(super) mod stdio;
 
@@ -19,6 +20,7 @@ pub(super) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<State
     config::link(&mut linker)?;
     http::link(&mut linker)?;
     logging::link(&mut linker)?;
+    messaging::link(&mut linker)?;
     metrics::link(&mut linker)?;
     Ok(linker)
 }

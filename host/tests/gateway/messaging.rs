@@ -1,0 +1,28 @@
+//! A handler that was built for another host, in a group.
+
+use serde_json::json;
+
+use super::{
+    directory, group, header, plugins, records_of, send, start, topic, wait_for_lag_of_zero,
+};
+
+#[test]
+fn a_component_of_wasmcloud_handles_records_and_what_it_publishes_is_written_if_it_ends_well() {
+    let more = "output-topic = \"out\"\nretry = { attempts = 2, backoff = \"1ms\", max-backoff = \"2ms\" }";
+    let parts = [topic("a"), topic("out"), group("g", "a", "{ plugin = \"wasmcloud\" }", more)];
+    let directory = directory(&parts);
+    let guests = plugins::build_all("tests/guests", "test-guests");
+    plugins::copy(&guests.join("wasmcloud.wasm"), &directory.path().join("plugins"), "wasmcloud");
+    let gateway = start(&directory);
+    send(&gateway, "a", json!({"publish": 2}));
+    send(&gateway, "a", json!({"publish": 1, "then": "fail"}));
+    send(&gateway, "a", json!({"publish": 1, "then": "request"}));
+    send(&gateway, "a", json!({"publish": 1}));
+    wait_for_lag_of_zero(&gateway, "g");
+    let values: Vec<_> =
+        records_of(&gateway, "out", 3).iter().map(|record| record["value"].clone()).collect();
+    assert_eq!(values, ["a 0", "a 1", "a 0"]);
+    let letters = records_of(&gateway, "a.dead-letters", 2);
+    assert_eq!(header(&letters[0], "keyway.reason"), "told to");
+    assert!(header(&letters[1], "keyway.reason").contains("no request and reply"), "{letters:?}");
+}
