@@ -50,6 +50,8 @@ pub fn router(state: State, listen: SocketAddr) -> Router {
         .route("/plugins/{name}", get(plugins::one))
         .route("/plugins/{name}/rollback", post(plugins::roll_back))
         .route("/plugins/{name}/canary", post(plugins::canary))
+        .route("/plugins/{name}/shadow", post(plugins::shadow))
+        .route("/plugins/{name}/differences", get(plugins::differences))
         .route("/plugins/{name}/promote", post(plugins::promote))
         .route("/plugins/{name}/abort", post(plugins::abort))
         .route("/replay", post(move |state, body| replay::replay(replays.clone(), state, body)))

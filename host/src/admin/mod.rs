@@ -34,7 +34,10 @@ pub use server::{Bound, Running};
 use snapshot::View;
 
 use crate::{
-    broker::Broker, config::Canary, dispatch::Scope, plugin::GenerationError,
+    broker::Broker,
+    config::{Canary, Source},
+    dispatch::Scope,
+    plugin::GenerationError,
     record::TopicPartition,
 };
 
@@ -91,10 +94,22 @@ pub enum Choice {
         /// What, and how.
         canary: Canary,
     },
+    /// Run one on the records of a group, or of all whose handler the plugin is, and compare.
+    Shadow {
+        /// The group's id.
+        group: Option<String>,
+        /// What.
+        source: Source,
+    },
     /// Let the one that is tried serve.
-    Promote,
+    Promote {
+        /// Which, by the first digits of its digest, where more than one is.
+        generation: Option<String>,
+    },
     /// End the trial.
     Abort {
+        /// Which, by the first digits of its digest, where more than one is tried.
+        generation: Option<String>,
         /// Why.
         reason: String,
     },

@@ -9,7 +9,7 @@ use super::{
     Choice, State,
     api::{Answer, Name},
     problem::Problem,
-    snapshot::{self, Plugin},
+    snapshot::{self, Difference, Plugin},
     steering::{json, wrong},
 };
 use crate::{
@@ -43,17 +43,32 @@ struct Try {
     slower: Option<u32>,
 }
 
-/// Why an operator ends a trial.
+/// What to run and compare.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Shadow {
+    /// A component file, as the gateway sees it. This or `generation`.
+    file: Option<PathBuf>,
+    generation: Option<String>,
+    /// Not given: every group whose handler the plugin is.
+    group: Option<String>,
+}
+
+/// Which trial an operator ends, and why.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Abort {
+    /// Needed where more than one is tried, as in [`Promote`].
+    generation: Option<String>,
     reason: Option<String>,
 }
 
-/// Nothing more to say.
+/// Which generation is to serve.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Promote {}
+struct Promote {
+    generation: Option<String>,
+}
 
 pub(super) async fn list(Extract(state): Extract<State>) -> Json<Vec<Plugin>> {
     Json(snapshot::plugins(&state.local.view()))
@@ -84,13 +99,33 @@ pub(super) async fn canary(
     choose(state, name, choice).await
 }
 
+pub(super) async fn shadow(
+    Extract(state): Extract<State>,
+    Name(name): Name,
+    body: Bytes,
+) -> Answer<Plugin> {
+    let Shadow { file, generation, group } = json(&body)?;
+    let source = source(file, generation)?;
+    choose(state, name, Choice::Shadow { group, source }).await
+}
+
+pub(super) async fn differences(
+    Extract(state): Extract<State>,
+    Name(name): Name,
+) -> Answer<Vec<Difference>> {
+    let view = state.local.view();
+    let found = view.plugins.iter().find(|plugin| *plugin.name == *name);
+    let plugin = found.ok_or_else(|| GenerationError::UnknownPlugin(name.clone()))?;
+    Ok(Json(snapshot::differences(plugin)))
+}
+
 pub(super) async fn promote(
     Extract(state): Extract<State>,
     Name(name): Name,
     body: Bytes,
 ) -> Answer<Plugin> {
-    let Promote {} = unless_empty(&body)?;
-    choose(state, name, Choice::Promote).await
+    let Promote { generation } = unless_empty(&body)?;
+    choose(state, name, Choice::Promote { generation }).await
 }
 
 pub(super) async fn abort(
@@ -98,10 +133,10 @@ pub(super) async fn abort(
     Name(name): Name,
     body: Bytes,
 ) -> Answer<Plugin> {
-    let Abort { reason } = unless_empty(&body)?;
+    let Abort { generation, reason } = unless_empty(&body)?;
     let reason = reason.unwrap_or_else(|| "an operator ended it".to_owned());
     let reason = reason.chars().filter(|c| !c.is_control()).take(REASON).collect();
-    choose(state, name, Choice::Abort { reason }).await
+    choose(state, name, Choice::Abort { generation, reason }).await
 }
 
 /// Answers with the plugin as it is after that.
@@ -130,12 +165,16 @@ impl Try {
         if terms.minimum_sample == 0 || terms.slower == 0 {
             return Err(wrong("minimum_sample and slower are at least 1"));
         }
-        let source = match (self.file, self.generation) {
-            (Some(file), None) => Source::File(file),
-            (None, Some(generation)) => Source::Generation(generation),
-            _ => return Err(wrong("give a file or a generation, one of them")),
-        };
+        let source = source(self.file, self.generation)?;
         Ok(Choice::Try { group: self.group, canary: Canary { source, terms } })
+    }
+}
+
+fn source(file: Option<PathBuf>, generation: Option<String>) -> Result<Source, Problem> {
+    match (file, generation) {
+        (Some(file), None) => Ok(Source::File(file)),
+        (None, Some(generation)) => Ok(Source::Generation(generation)),
+        _ => Err(wrong("give a file or a generation, one of them")),
     }
 }
 
@@ -151,8 +190,8 @@ impl From<GenerationError> for Problem {
             GenerationError::Serves(_) => (StatusCode::CONFLICT, "generation-serves"),
             GenerationError::Unusable(_) => (StatusCode::CONFLICT, "generation-refused"),
             GenerationError::NotUsed { .. } => (StatusCode::CONFLICT, "plugin-not-used"),
-            GenerationError::NoCanary(_) => (StatusCode::CONFLICT, "no-canary"),
-            GenerationError::ManyCanaries { .. } => (StatusCode::CONFLICT, "many-canaries"),
+            GenerationError::NotTried(_) => (StatusCode::CONFLICT, "not-tried"),
+            GenerationError::ManyTried { .. } => (StatusCode::CONFLICT, "many-tried"),
             GenerationError::NotRemembered(_) => (StatusCode::INTERNAL_SERVER_ERROR, "not-done"),
         };
         Self::new(status, code, error.to_string())

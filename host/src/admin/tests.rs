@@ -1,5 +1,7 @@
 //! The admin port over a real socket, with a broker and a process that are only told about.
 
+mod generations;
+
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex},
@@ -187,8 +189,18 @@ impl Local for ToldProcess {
                 assert_eq!((group.as_deref(), canary.terms), (Some("g"), terms));
                 Ok(())
             }
-            Choice::Promote => Err(GenerationError::NoCanary(plugin)),
-            Choice::Abort { reason } => Err(GenerationError::Unusable(reason)),
+            Choice::Shadow { group, source } => {
+                assert_eq!(
+                    (group.as_deref(), source),
+                    (Some("g"), Source::Generation("77".into()))
+                );
+                Ok(())
+            }
+            Choice::Promote { generation } => {
+                assert_eq!(generation.as_deref(), Some("0e0e"));
+                Err(GenerationError::NotTried(plugin))
+            }
+            Choice::Abort { reason, .. } => Err(GenerationError::Unusable(reason)),
         }
     }
 
@@ -579,32 +591,4 @@ fn a_port_that_is_taken_is_an_error_that_names_it() {
 fn without_an_address_the_next_free_port_is_taken() {
     let (first, second) = (server::bind(None).unwrap(), server::bind(None).unwrap());
     assert!(second.address().port() > first.address().port());
-}
-
-#[test]
-fn a_choice_of_a_generation_answers_with_the_plugin_or_with_a_problem_that_names_its_kind() {
-    let port = port(false);
-    let (status, plugin) = port.post("/api/v1/plugins/print/rollback", &[]);
-    assert_eq!((status, &plugin["name"]), (200, &json!("print")), "{plugin}");
-    let canary = json!({"file": "new.wasm", "percent": 7, "group": "g", "slower": 2});
-    let (status, plugin) = port.post_json("/api/v1/plugins/print/canary", &canary);
-    assert_eq!((status, &plugin["name"]), (200, &json!("print")), "{plugin}");
-    for (path, body, status, code) in [
-        ("print/rollback", json!({"generation": "77"}), 404, "unknown-generation"),
-        ("print/rollback", json!({"to": "77"}), 400, "invalid-parameter"),
-        ("none/rollback", json!({}), 404, "unknown-plugin"),
-        ("print/canary", json!({"file": "new.wasm"}), 400, "invalid-parameter"),
-        ("print/canary", json!({"file": "new.wasm", "percent": 101}), 400, "invalid-parameter"),
-        ("print/canary", json!({"percent": 5}), 400, "invalid-parameter"),
-        ("print/promote", json!({}), 409, "no-canary"),
-        ("print/abort", json!({"reason": "it is slow"}), 409, "generation-refused"),
-    ] {
-        let path = format!("/api/v1/plugins/{path}");
-        let (answered, problem) = port.post_json(&path, &body);
-        assert_eq!(
-            (answered, &problem["code"]),
-            (status, &json!(code)),
-            "{path} {body}: {problem}"
-        );
-    }
 }

@@ -111,8 +111,14 @@ impl Local for LocalView {
                 let owner = group.map(|id| parts::owner(&id));
                 plugins.begin_canary(plugin, owner.as_deref(), &canary).await
             }
-            Choice::Promote => plugins.promote(plugin).await,
-            Choice::Abort { reason } => plugins.abort(plugin, &reason).await,
+            Choice::Shadow { group, source } => {
+                let owner = group.map(|id| parts::owner(&id));
+                plugins.begin_shadow(plugin, owner.as_deref(), &source).await
+            }
+            Choice::Promote { generation } => plugins.promote(plugin, generation.as_deref()).await,
+            Choice::Abort { generation, reason } => {
+                plugins.abort(plugin, generation.as_deref(), &reason).await
+            }
         }
     }
 

@@ -371,7 +371,13 @@ pub(super) async fn load_groups(
         };
         if let Some(canary) = &group.canary {
             let begun = plugins.configured_canary(&group.handler.plugin, &owner, canary).await;
-            wrong.extend(begun.err().map(|cause| PluginError::Canary { owner, cause }));
+            let trial = |cause| PluginError::Trial { what: "canary", owner: owner.clone(), cause };
+            wrong.extend(begun.err().map(trial));
+        }
+        if let Some(shadow) = &group.shadow {
+            let begun = plugins.configured_shadow(&group.handler.plugin, &owner, shadow).await;
+            let trial = |cause| PluginError::Trial { what: "shadow", owner: owner.clone(), cause };
+            wrong.extend(begun.err().map(trial));
         }
         loaded.push(Loaded { config: Arc::new(group.clone()), handler });
     }

@@ -4,6 +4,7 @@ mod canary;
 mod inspect;
 mod list;
 mod rollback;
+mod shadow;
 
 use clap::Subcommand;
 
@@ -20,6 +21,10 @@ pub(super) enum Plugin {
     Rollback(rollback::Rollback),
     /// Try another generation of a handler with a share of the keys, beside the one that serves
     Canary(canary::Canary),
+    /// Run another generation of a handler on the records that the one that serves handles, and compare
+    Shadow(shadow::Shadow),
+    /// Show records of which a shadow makes something else
+    Diff(shadow::Diff),
     /// Let the generation that is tried serve
     Promote(canary::Promote),
     /// End the trial of a generation
@@ -33,6 +38,8 @@ impl Plugin {
             Self::Inspect(inspect) => inspect.run(settings),
             Self::Rollback(rollback) => rollback.run(settings),
             Self::Canary(canary) => canary.run(settings),
+            Self::Shadow(shadow) => shadow.run(settings),
+            Self::Diff(diff) => diff.run(settings),
             Self::Promote(promote) => promote.run(settings),
             Self::Abort(abort) => abort.run(settings),
         }

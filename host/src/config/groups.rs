@@ -9,14 +9,14 @@ use std::{
 
 use super::{
     Allow, Broker, Canary, Delivery, Group, HttpTarget, Isolation, Limits, OnReject, Ordering,
-    PluginUse, Retry, Start,
+    PluginUse, Retry, Source, Start,
     broker::Session,
-    canary::canary,
     names,
     read::{Field, Table},
     references::Mention,
     report::Fault,
     sections::unique,
+    trials,
 };
 
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -63,19 +63,20 @@ fn group<'a>(
     if on_reject == OnReject::DeadLetter && dead_letter_topic.is_none() {
         has_room_for_dead_letters(&mut table, &topics);
     }
-    if let Some(field) = table.field("canary") {
-        field.refuse(
-            "a matter of the handler",
-            "write it there: handler = { plugin = .., canary = .. }",
-        );
+    for key in ["canary", "shadow"] {
+        if let Some(field) = table.field(key) {
+            let there = format!("write it there: handler = {{ plugin = .., {key} = .. }}");
+            field.refuse("a matter of the handler", &there);
+        }
     }
-    table.unavailable("shadow", "leave it out");
-    let (handler, canary) = handler(&mut table, output_topic.as_ref(), around.directory, mentions);
+    let Used { handler, canary, shadow } =
+        handler(&mut table, output_topic.as_ref(), around.directory, mentions);
     let group = Group {
         id: id.unwrap_or_default(),
         consumers: table.read("consumers", |field| field.integer(1..=256)).unwrap_or(1),
         handler,
         canary,
+        shadow,
         ordering: ordering(&mut table),
         start: table
             .read("start", |field| {
@@ -205,12 +206,19 @@ fn has_room_for_dead_letters(table: &mut Table<'_>, topics: &[Arc<str>]) {
     }
 }
 
+/// What a group has handle its records, and what it tries beside that.
+struct Used {
+    handler: PluginUse,
+    canary: Option<Canary>,
+    shadow: Option<Source>,
+}
+
 fn handler<'a>(
     group: &mut Table<'a>,
     output_topic: Option<&Arc<str>>,
     directory: &Path,
     mentions: &mut Vec<Mention<'a>>,
-) -> (PluginUse, Option<Canary>) {
+) -> Used {
     let mut limits_table = group.table("limits");
     let mut limits = memory_and_time(&mut limits_table);
     limits.emit =
@@ -225,16 +233,18 @@ fn handler<'a>(
     match group.required("handler", what) {
         Some(field) => {
             let mut table = field.table();
-            let plugin = plugin(&mut table, limits, allow);
-            let canary = table.field("canary").and_then(|field| canary(field.table(), directory));
-            table.unavailable("shadow", "leave it out");
+            let handler = plugin(&mut table, limits, allow);
+            let canary = table.field("canary");
+            let canary = canary.and_then(|field| trials::canary(field.table(), directory));
+            let shadow = table.field("shadow");
+            let shadow = shadow.and_then(|field| trials::shadow(field.table(), directory));
             table.finish();
-            (plugin, canary)
+            Used { handler, canary, shadow }
         }
         None => {
-            let plugin =
+            let handler =
                 PluginUse { plugin: Arc::default(), config: BTreeMap::new(), limits, allow };
-            (plugin, None)
+            Used { handler, canary: None, shadow: None }
         }
     }
 }

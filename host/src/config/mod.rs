@@ -8,7 +8,6 @@
 //! `references` checks what names what, and `report` gathers all that is wrong.
 
 mod broker;
-mod canary;
 mod document;
 mod environment;
 mod error;
@@ -21,6 +20,7 @@ mod read;
 mod references;
 mod report;
 mod sections;
+mod trials;
 mod tutorial;
 
 use std::{
@@ -31,11 +31,11 @@ use std::{
     time::Duration,
 };
 
-pub use canary::{Canary, Source, Terms};
 pub use error::{ConfigError, ConfigErrors, Place};
 pub use http_target::{HttpHost, HttpNetwork, HttpOrigin, HttpTarget};
 pub use load::{BUILT_IN, FILE, Loaded};
 pub use names::{DEAD_LETTERS, PARKED};
+pub use trials::{Canary, Source, Terms};
 
 /// Everything that `keyway.toml` and the environment say.
 #[derive(Clone, Debug, PartialEq)]
@@ -154,6 +154,8 @@ pub struct Group {
     pub handler: PluginUse,
     /// A generation of the handler that is tried with a share of its records.
     pub canary: Option<Canary>,
+    /// One that is run on its records and compared, and whose output is thrown away.
+    pub shadow: Option<Source>,
     /// Where a handler's records go that name no topic.
     pub output_topic: Option<Arc<str>>,
     /// What is handled in order.

@@ -107,13 +107,6 @@ impl<'a> Table<'a> {
         items.iter().enumerate().map(table).collect()
     }
 
-    /// A key that later versions know. Given, it is refused and not ignored.
-    pub(super) fn unavailable(&mut self, key: &'static str, remedy: &str) {
-        if let Some(field) = self.field(key) {
-            field.refuse("not available in this version", remedy);
-        }
-    }
-
     /// Reports the keys that nobody asked for.
     pub(super) fn finish(self) {
         for (key, entry) in self.entries.into_iter().flatten() {

@@ -5,6 +5,7 @@
 //! ready instance to every use; a failure before that point changes nothing but the status.
 
 use std::{
+    collections::BTreeMap,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::SystemTime,
@@ -14,12 +15,12 @@ use arc_swap::ArcSwapOption;
 
 use super::{
     archive::Archive,
-    canary::Canary,
     capability::metrics::UseMetrics,
     component::Component,
     history::{By, Change, Digest, Refusal},
     host::{GenerationError, PluginError},
     instance::Instance,
+    rollout::Candidate,
     status::{GenerationStatus, PluginStatus, RefusedStatus, Role},
     usage::Usage,
 };
@@ -35,6 +36,12 @@ pub(super) struct Plugin {
     exchange: tokio::sync::Mutex<()>,
     uses: Mutex<Vec<Weak<Usage>>>,
     last_error: Mutex<Option<String>>,
+}
+
+/// How many uses tried a generation, in which way.
+struct Ended {
+    canaries: usize,
+    shadows: usize,
 }
 
 impl Plugin {
@@ -200,42 +207,61 @@ impl Plugin {
         Ok(())
     }
 
-    /// Ends the trial of a generation in every use.
+    /// Ends the trial of a generation in every use. That of a canary is remembered; a shadow has done nothing.
     pub(super) fn abort(&self, generation: &Generation, reason: &str) {
-        if self.end(generation) {
+        let Ended { canaries, shadows } = self.end(generation);
+        if shadows > 0 {
+            tracing::info!(plugin = %self.name, shadow = %generation.short(), reason, "A shadow is ended.");
+        }
+        if canaries > 0 {
             tracing::error!(plugin = %self.name, canary = %generation.short(), reason, "A canary is ended.");
             let (digest, reason) = (Digest(generation.digest), reason.to_owned());
             self.archive.apply(Change::Abort(Refusal { digest, at: SystemTime::now(), reason }));
         }
     }
 
-    /// Takes a canary from every use that has it; whether one had.
-    fn end(&self, generation: &Generation) -> bool {
+    /// Takes a generation from every use that tries it.
+    fn end(&self, generation: &Generation) -> Ended {
+        let mut ended = Ended { canaries: 0, shadows: 0 };
         let uses: Vec<_> = self.uses().iter().filter_map(Weak::upgrade).collect();
-        let has = |usage: &Arc<Usage>| {
-            usage.canary().is_some_and(|canary| canary.generation() == generation)
-        };
-        let had = uses.into_iter().filter(has).inspect(|usage| usage.set_canary(None));
-        had.count() > 0
+        for usage in uses {
+            if usage.canary().is_some_and(|canary| canary.generation() == generation) {
+                usage.set_canary(None);
+                ended.canaries += 1;
+            }
+            if usage.shadow().is_some_and(|shadow| shadow.generation() == generation) {
+                usage.set_shadow(None);
+                ended.shadows += 1;
+            }
+        }
+        ended
     }
 
     /// What each of its uses has counted and measured.
     pub(super) fn metrics(&self) -> Vec<UseMetrics> {
         let uses = self.uses();
-        uses.iter().filter_map(Weak::upgrade).map(|usage| usage.settings.metrics.status()).collect()
+        let uses = uses.iter().filter_map(Weak::upgrade);
+        uses.filter_map(|usage| Some(usage.settings.metrics.as_ref()?.status())).collect()
     }
 
-    /// What is tried.
-    pub(super) fn canary(&self) -> Result<Arc<Canary>, GenerationError> {
-        let canaries = self.handlers(None).into_iter().filter_map(|usage| usage.canary());
-        let mut canaries: Vec<_> = canaries.collect();
-        canaries.dedup_by(|a, b| a.generation() == b.generation());
-        match canaries.len() {
-            1 => Ok(canaries.remove(0)),
-            0 => Err(GenerationError::NoCanary(self.name.clone())),
-            _ => Err(GenerationError::ManyCanaries {
+    /// What is tried, as a canary or a shadow; of more than one that whose digest begins with `prefix`.
+    pub(super) fn tried(&self, prefix: Option<&str>) -> Result<Candidate, GenerationError> {
+        let prefix = prefix.unwrap_or_default().to_ascii_lowercase();
+        let mut candidates = BTreeMap::new();
+        for usage in self.handlers(None) {
+            let canary = usage.canary().map(|canary| canary.candidate.clone());
+            let shadow = usage.shadow().map(|shadow| shadow.candidate.clone());
+            for candidate in canary.into_iter().chain(shadow) {
+                candidates.insert(candidate.component.generation.long(), candidate);
+            }
+        }
+        candidates.retain(|digest, _| digest.starts_with(&prefix));
+        match candidates.len() {
+            0 => Err(GenerationError::NotTried(self.name.clone())),
+            1 => Ok(candidates.pop_first().expect("there is one").1),
+            _ => Err(GenerationError::ManyTried {
                 plugin: self.name.clone(),
-                canaries: canaries.iter().map(|canary| canary.generation().short()).collect(),
+                generations: candidates.values().map(Candidate::short).collect(),
             }),
         }
     }

@@ -1,5 +1,6 @@
 //! A plugin as a handler: runs of records go to its workers, and come back as reports. While there is a canary, the first
-//! records of a run go to one side or the other, and the rest comes back as it was.
+//! records of a run go to one side or the other, and the rest comes back as it was. What the generation that serves has
+//! handled is offered to the shadow, where there is one.
 
 use std::sync::Arc;
 
@@ -68,6 +69,9 @@ async fn answer(returned: oneshot::Receiver<Returned>) -> Returned {
 
 fn report(usage: &Usage, returned: Returned, on_trial: bool) -> RunReport {
     let Returned { deliveries, outcomes, generation, .. } = returned;
+    if let Some(shadow) = usage.shadow().filter(|_| !on_trial) {
+        shadow.offer(&deliveries, &outcomes);
+    }
     let generation = generation.unwrap_or_else(|| usage.generation());
     RunReport { generation, on_trial, deliveries, outcomes }
 }

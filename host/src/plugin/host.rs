@@ -20,7 +20,7 @@ use super::{
     status::{PluginStatus, Role},
 };
 use crate::{
-    config::{self, Isolation, PluginUse},
+    config::{Isolation, PluginUse},
     handler::{Beginning, Generation, Handler, Selector},
 };
 
@@ -67,9 +67,11 @@ pub enum PluginError {
         /// What is wrong with it.
         cause: String,
     },
-    /// The canary that is configured cannot be tried.
-    #[error("the canary of {owner}: {cause}")]
-    Canary {
+    /// The canary or the shadow that is configured cannot be tried.
+    #[error("the {what} of {owner}: {cause}")]
+    Trial {
+        /// `canary` or `shadow`.
+        what: &'static str,
         /// Whose.
         owner: String,
         /// Why not.
@@ -123,16 +125,16 @@ pub enum GenerationError {
         /// Whose handler it would be.
         by: String,
     },
-    /// Nothing is tried.
-    #[error("no generation of {0} is tried")]
-    NoCanary(Arc<str>),
+    /// Nothing is tried, or nothing that was meant.
+    #[error("no such generation of {0} is tried")]
+    NotTried(Arc<str>),
     /// More than one is.
-    #[error("more than one generation of {plugin} is tried: {}; end those that are not meant", canaries.join(", "))]
-    ManyCanaries {
+    #[error("more than one generation of {plugin} is tried: {}; say which is meant", generations.join(", "))]
+    ManyTried {
         /// The plugin.
         plugin: Arc<str>,
         /// The generations.
-        canaries: Vec<String>,
+        generations: Vec<String>,
     },
     /// It serves, but a restart forgets that.
     #[error(
@@ -170,7 +172,7 @@ fn listed(available: &[String]) -> String {
 /// The plugin host. Clones are the same host; its threads end with the last of them and with the last handler and
 /// selector it gave.
 #[derive(Clone)]
-pub struct Host(Arc<Inner>);
+pub struct Host(pub(super) Arc<Inner>);
 
 /// What the clones share.
 pub(super) struct Inner {
@@ -315,91 +317,13 @@ impl Host {
         self.on_a_task(async move { host.registry.roll_back(&plugin, to.as_deref()).await }).await
     }
 
-    /// Tries a generation with a share of the records that `owner`, or everybody, has the plugin handle. It ends when it is
-    /// worse than its terms allow, when it is promoted or aborted, and with the process.
-    ///
-    /// # Errors
-    /// See [`GenerationError`]; nothing has changed.
-    pub async fn begin_canary(
-        &self,
-        name: &str,
-        owner: Option<&str>,
-        canary: &config::Canary,
-    ) -> Result<(), GenerationError> {
-        let plugin = self.known(name)?;
-        let (host, owner, canary) = (self.0.clone(), owner.map(str::to_owned), canary.clone());
-        self.on_a_task(async move {
-            host.registry.begin_canary(&plugin, owner.as_deref(), &canary, &host.threads).await
-        })
-        .await
-    }
-
-    /// Tries what a configuration wants, if it was not tried and ended before.
-    ///
-    /// # Errors
-    /// See [`GenerationError`].
-    pub async fn configured_canary(
-        &self,
-        name: &str,
-        owner: &str,
-        canary: &config::Canary,
-    ) -> Result<(), GenerationError> {
-        let plugin = self.known(name)?;
-        if let Some((generation, reason)) = self.0.registry.was_aborted(&plugin, &canary.source) {
-            tracing::warn!(
-                canary = %generation, of = owner, %reason,
-                "The canary that is configured was ended before and is not tried again; `keyway plugin canary` does."
-            );
-            return Ok(());
-        }
-        let is_check = plugin.archive.file().is_none();
-        match self.begin_canary(name, Some(owner), canary).await {
-            Err(GenerationError::Serves(generation)) => {
-                tracing::info!(
-                    generation,
-                    of = owner,
-                    "The canary that is configured serves already."
-                );
-                Ok(())
-            }
-            // Without a history, nothing is kept that could be looked for.
-            Err(GenerationError::UnknownGeneration { .. }) if is_check => Ok(()),
-            begun => begun,
-        }
-    }
-
-    /// Lets the generation that is tried serve, for all that use the plugin.
-    ///
-    /// # Errors
-    /// See [`GenerationError`]; nothing has changed but with the last.
-    pub async fn promote(&self, name: &str) -> Result<(), GenerationError> {
-        let plugin = self.known(name)?;
-        let host = self.0.clone();
-        self.on_a_task(async move { host.registry.promote(&plugin).await }).await
-    }
-
-    /// Ends the trial of a generation, for all that use the plugin.
-    ///
-    /// # Errors
-    /// See [`GenerationError`].
-    pub async fn abort(&self, name: &str, reason: &str) -> Result<(), GenerationError> {
-        let plugin = self.known(name)?;
-        let (host, reason) = (self.0.clone(), reason.to_owned());
-        self.on_a_task(async move {
-            plugin.abort(plugin.canary()?.generation(), &reason);
-            let remembered = host.registry.remember(&plugin, None).await;
-            remembered.map_err(GenerationError::NotRemembered)
-        })
-        .await
-    }
-
-    fn known(&self, name: &str) -> Result<Arc<Plugin>, GenerationError> {
+    pub(super) fn known(&self, name: &str) -> Result<Arc<Plugin>, GenerationError> {
         let plugin = self.0.registry.plugin(name);
         plugin.ok_or_else(|| GenerationError::UnknownPlugin(name.to_owned()))
     }
 
     /// Does it whether or not whoever asked stays to hear of it.
-    async fn on_a_task(
+    pub(super) async fn on_a_task(
         &self,
         task: impl Future<Output = Result<(), GenerationError>> + Send + 'static,
     ) -> Result<(), GenerationError> {

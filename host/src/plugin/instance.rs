@@ -33,7 +33,7 @@ use super::{
     },
     component::{Component, HandlerGuest},
     limits::{HANDLES, Limiter, RANDOM_BYTES},
-    output,
+    output, shadow,
 };
 use crate::{
     config::{Allow, Limits, PluginUse},
@@ -51,11 +51,12 @@ pub(super) struct Settings {
     pub(super) limits: Limits,
     pub(super) allow: Allow,
     pub(super) output_topic: Option<Arc<str>>,
-    pub(super) variables: WasiConfigVariables,
+    pub(super) variables: Arc<WasiConfigVariables>,
     pub(super) log: PluginLog,
     /// What is configured, without the values.
     pub(super) config_keys: Vec<String>,
-    pub(super) metrics: PluginMetrics,
+    /// A shadow has none.
+    pub(super) metrics: Option<PluginMetrics>,
     pub(super) http: Outgoing,
 }
 
@@ -71,11 +72,27 @@ impl Settings {
             limits: plugin.limits,
             allow: plugin.allow.clone(),
             output_topic,
-            variables: config::variables(plugin),
+            variables: config::variables(plugin).into(),
             log: PluginLog::new(plugin.plugin.clone(), owner),
             config_keys: plugin.config.keys().map(ToString::to_string).collect(),
-            metrics: PluginMetrics::new(plugin.plugin.clone(), owner),
+            metrics: Some(PluginMetrics::new(plugin.plugin.clone(), owner)),
             http: Outgoing::new(&plugin.allow.http, network),
+        }
+    }
+
+    /// The same for a shadow of `owner`'s use: nothing of what it does gets out but lines on the log, which say whose they
+    /// are; and it has more time, since it gets the processor last.
+    pub(super) fn of_shadow(&self, owner: &str) -> Self {
+        let time = self.limits.time * shadow::PATIENCE;
+        Self {
+            limits: Limits { time, ..self.limits },
+            allow: self.allow.clone(),
+            output_topic: self.output_topic.clone(),
+            variables: self.variables.clone(),
+            log: self.log.of(format!("shadow of {owner}")),
+            config_keys: self.config_keys.clone(),
+            metrics: None,
+            http: Outgoing::of_shadow(),
         }
     }
 

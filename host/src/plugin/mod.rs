@@ -7,7 +7,8 @@
 //!   [`Selector`](crate::handler::Selector). `registry` knows every plugin by name and where its next generation
 //!   comes from, `entry` is one of them and exchanges its generation for all its uses at once; `reload` watches the
 //!   directory and says when.
-//! - `canary` tries another generation with a share of the records, and judges it; `rollout` begins and promotes it.
+//! - `canary` tries another generation with a share of the records, and judges it; `shadow` runs one on records that are
+//!   handled, and compares; `rollout` begins and promotes them.
 //! - `history` is what a plugin's generations have been, and `archive` keeps it, and their bytes, on disk.
 //! - `component` makes a file into checked, compiled code (`interface` is the check, `cache` spares the compiler);
 //!   `instance` is the one place where a store is made; `usage` keeps the instances of one use.
@@ -43,6 +44,7 @@ mod registry;
 mod reload;
 mod rollout;
 mod selector;
+mod shadow;
 mod status;
 mod usage;
 mod workers;
@@ -54,4 +56,7 @@ pub use host::{GenerationError, Host, HostSettings, PluginError};
 pub use inspect::{Import, Inspection, Producer, inspect};
 pub use interface::Grant;
 pub use reload::Watch;
-pub use status::{CanaryStatus, GenerationStatus, PluginStatus, RefusedStatus, Role, UseStatus};
+pub use shadow::{Comparisons, Difference};
+pub use status::{
+    CanaryStatus, GenerationStatus, PluginStatus, RefusedStatus, Role, ShadowStatus, UseStatus,
+};

@@ -5,11 +5,12 @@ use std::{fmt, sync::Arc, time::SystemTime};
 use super::{
     canary::Figures,
     history::{By, Fate, FirstOffset},
+    shadow::{Comparisons, Difference},
 };
 use crate::handler::Generation;
 
 /// One plugin, by its name.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct PluginStatus {
     /// The file name without `.wasm`.
     pub name: Arc<str>,
@@ -67,7 +68,7 @@ pub struct RefusedStatus {
 }
 
 /// One use of a plugin: each has instances and a configuration of its own.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct UseStatus {
     /// Whose it is, such as `group my-topic-group-1`.
     pub owner: String,
@@ -83,6 +84,8 @@ pub struct UseStatus {
     pub failures: u64,
     /// The generation that is tried with a share of its records.
     pub canary: Option<CanaryStatus>,
+    /// The generation that is run on its records and compared.
+    pub shadow: Option<ShadowStatus>,
 }
 
 /// A canary of one use, beside the generation that serves, since it began.
@@ -98,6 +101,21 @@ pub struct CanaryStatus {
     pub serving: Figures,
     /// What it did.
     pub canary: Figures,
+}
+
+/// A shadow of one use, since it began.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ShadowStatus {
+    /// The generation that runs.
+    pub generation: Generation,
+    /// Since when.
+    pub since: SystemTime,
+    /// How what it did compares.
+    pub compared: Comparisons,
+    /// Records that it was not given, because it had enough to do.
+    pub shed: u64,
+    /// The first 16 records of which it made something else.
+    pub differences: Vec<Arc<Difference>>,
 }
 
 /// What a component can be.

@@ -17,6 +17,7 @@ use super::{
     engine::{COMMON, Engine, IdleSlot, OWN, Share},
     entry::Plugin,
     instance::{Instance, Settings},
+    shadow::Shadow,
     status::{Role, UseStatus},
 };
 use crate::{
@@ -40,6 +41,7 @@ pub(super) struct Usage {
     /// It stays with its generation, whichever serves.
     is_pinned: bool,
     canary: ArcSwapOption<Canary>,
+    shadow: ArcSwapOption<Shadow>,
     calls: AtomicU64,
     failures: AtomicU64,
 }
@@ -82,6 +84,7 @@ impl Usage {
             instances: ArcSwap::from_pointee(Instances::of(component)),
             is_pinned: false,
             canary: ArcSwapOption::empty(),
+            shadow: ArcSwapOption::empty(),
             calls: AtomicU64::new(0),
             failures: AtomicU64::new(0),
         }
@@ -89,13 +92,28 @@ impl Usage {
 
     /// The same use with another generation, which it stays with whichever serves.
     pub(super) fn pinned(&self, component: Arc<Component>) -> Self {
+        self.pinned_with(component, self.settings.clone(), self.max_instances)
+    }
+
+    /// The same again, with one instance, of which nothing gets out.
+    pub(super) fn shadowed(&self, component: Arc<Component>) -> Self {
+        let settings = Arc::new(self.settings.of_shadow(&self.owner));
+        self.pinned_with(component, settings, 1)
+    }
+
+    fn pinned_with(
+        &self,
+        component: Arc<Component>,
+        settings: Arc<Settings>,
+        max_instances: usize,
+    ) -> Self {
         let mut pinned = Self::new(
             (self.plugin.clone(), component),
             (self.owner.clone(), self.role),
-            self.settings.clone(),
+            settings,
             self.engine.clone(),
             self.isolation,
-            self.max_instances,
+            max_instances,
         );
         pinned.is_pinned = true;
         pinned
@@ -109,6 +127,16 @@ impl Usage {
     /// Begins to try a generation, or ends it.
     pub(super) fn set_canary(&self, canary: Option<Arc<Canary>>) {
         self.canary.store(canary);
+    }
+
+    /// The generation that runs on its records and is compared.
+    pub(super) fn shadow(&self) -> Option<Arc<Shadow>> {
+        self.shadow.load_full()
+    }
+
+    /// Begins to run a generation beside the one that serves, or ends it.
+    pub(super) fn set_shadow(&self, shadow: Option<Arc<Shadow>>) {
+        self.shadow.store(shadow);
     }
 
     /// Waits for a turn. The generation is the one that serves when the turn comes.
@@ -134,6 +162,7 @@ impl Usage {
             calls: self.calls.load(Relaxed),
             failures: self.failures.load(Relaxed),
             canary: self.canary().map(|canary| canary.status()),
+            shadow: self.shadow().map(|shadow| shadow.status()),
         }
     }
 

@@ -331,7 +331,7 @@ impl Drop for Run {
 }
 
 /// The instance in hand, or one to go on with.
-async fn ready<'a>(
+pub(super) async fn ready<'a>(
     turn: &Turn<'_>,
     instance: &'a mut Option<Instance>,
 ) -> Result<&'a mut Instance, Failure> {
@@ -341,7 +341,8 @@ async fn ready<'a>(
     Ok(instance.as_mut().expect("it was just put there"))
 }
 
-fn put_back(turn: &Turn<'_>, instance: Option<Instance>) {
+/// Gives back the instance in hand.
+pub(super) fn put_back(turn: &Turn<'_>, instance: Option<Instance>) {
     if let Some(instance) = instance {
         turn.give_back(instance);
     }

@@ -79,5 +79,5 @@ fn a_canary_that_is_begun_and_promoted_on_the_command_line_serves_every_group() 
     let plugin = shown(&gateway);
     assert_eq!(plugin["generations"][1]["by"], "canary", "{plugin}");
     let (code, text) = gateway.command(directory.path(), &["plugin", "abort", "print"]);
-    assert!(code == 1 && text.contains("no generation of print is tried"), "{text}");
+    assert!(code == 1 && text.contains("no such generation of print is tried"), "{text}");
 }

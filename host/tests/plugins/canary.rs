@@ -131,7 +131,7 @@ async fn a_promoted_canary_serves_everybody_and_after_a_restart_in_place_of_the_
     fixture.host.begin_canary("p", None, &canary(file.clone(), 1)).await.unwrap();
     let tried = usage(&fixture).canary.unwrap().generation;
     fs::remove_file(file).unwrap(); // what was read is enough
-    fixture.host.promote("p").await.unwrap();
+    fixture.host.promote("p", None).await.unwrap();
     assert_eq!(handler.generation(), tried);
     assert!(usage(&fixture).canary.is_none());
     for key in 0..20 {
@@ -155,12 +155,12 @@ async fn an_operator_ends_a_canary_with_a_reason() {
     let (fixture, handler, file) = serving(&variant(&GOOD.component(), 1)).await;
     fixture.host.begin_canary("p", None, &canary(file, 100)).await.unwrap();
     assert!(handle(&handler, 1).await.on_trial);
-    fixture.host.abort("p", "it forgets the header").await.unwrap();
+    fixture.host.abort("p", None, "it forgets the header").await.unwrap();
     assert!(!handle(&handler, 1).await.on_trial);
     assert_eq!(fixture.status("p").aborted[0].reason, "it forgets the header");
-    let none = fixture.host.abort("p", "again").await.unwrap_err();
-    assert_eq!(none, GenerationError::NoCanary("p".into()));
-    assert_eq!(fixture.host.promote("p").await.unwrap_err(), none);
+    let none = fixture.host.abort("p", None, "again").await.unwrap_err();
+    assert_eq!(none, GenerationError::NotTried("p".into()));
+    assert_eq!(fixture.host.promote("p", None).await.unwrap_err(), none);
 }
 
 #[tokio::test]

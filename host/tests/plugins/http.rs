@@ -21,13 +21,16 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use keyway::{
-    config::{Allow, HttpHost, HttpNetwork, HttpOrigin, HttpTarget, Isolation, Limits, PluginUse},
+    config::{
+        Allow, HttpHost, HttpNetwork, HttpOrigin, HttpTarget, Isolation, Limits, PluginUse, Source,
+    },
     handler::{Failure, Handler, Outcome},
 };
 use tokio::net::TcpListener;
 
 use crate::{
     fixture::{Fixture, delivery, emitted, handle, soon, until, using},
+    hostile::variant,
     logs::Log,
 };
 
@@ -162,6 +165,27 @@ async fn a_request_to_anywhere_else_is_refused_and_the_log_says_what_to_write() 
     let lines = log.of("group refused");
     let says = format!("put \"{}\" into `allow.http`", server.url(""));
     assert!(lines.iter().any(|line| line.contains(" WARN ") && line.contains(&says)), "{lines:?}");
+}
+
+#[tokio::test]
+async fn a_shadow_sends_no_request_and_counts_nothing() {
+    let server = Server::start().await;
+    let fixture = Fixture::new().with_guests(&["probe"]);
+    let handler = fixture.handler(&allowing([server.allowed()])).await.unwrap();
+    let file = fixture.root().join("shadow.wasm");
+    std::fs::write(&file, variant(&std::fs::read(fixture.file("probe")).unwrap(), 1)).unwrap();
+    fixture.host.begin_shadow("probe", None, &Source::File(file)).await.unwrap();
+    let outcome = get(&handler, &server.url("/hello")).await;
+    assert_eq!(emitted(&outcome), ["200 hello"]);
+    let difference = until("it is compared", || {
+        fixture.status("probe").uses[0].shadow.as_ref()?.differences.first().cloned()
+    });
+    let difference = difference.await;
+    assert_eq!(difference.serving, outcome);
+    let reason = refused(difference.shadow.clone());
+    assert!(reason.contains("HttpRequestDenied"), "{reason}");
+    assert_eq!(server.figures.requests.load(SeqCst), 1, "the serving one's");
+    assert_eq!(fixture.host.metrics().len(), 1, "of the use, not of its shadow");
 }
 
 #[tokio::test]

@@ -23,3 +23,4 @@ mod metrics;
 mod refusals;
 mod reload;
 mod selectors;
+mod shadow;

@@ -11,12 +11,12 @@ use crate::{
     broker::{Committed, GroupInfo, GroupMember, GroupState, PartitionOffsets, TopicInfo},
     config::{self, Config},
     dispatch::{GroupStatus, HotKey, MemberState, MemberStatus, PartitionStatus},
-    handler::Generation,
+    handler::{Generation, Outcome},
     plugin::{
-        By, CanaryStatus, Fate, Figures, FirstOffset, GenerationStatus, MetricValue, PluginStatus,
-        RefusedStatus, Role, UseMetrics, UseStatus,
+        By, CanaryStatus, Comparisons, Difference, Fate, Figures, FirstOffset, GenerationStatus,
+        MetricValue, PluginStatus, RefusedStatus, Role, ShadowStatus, UseMetrics, UseStatus,
     },
-    record::TopicPartition,
+    record::{NewRecord, TopicPartition},
 };
 
 pub(crate) fn config() -> Arc<Config> {
@@ -50,6 +50,7 @@ pub(crate) fn config() -> Arc<Config> {
             topics: vec!["my-topic".into()],
             consumers: 3,
             canary: None,
+            shadow: None,
             handler: plugin("print"),
             output_topic: None,
             ordering: config::Ordering::Partition,
@@ -206,6 +207,26 @@ fn canary() -> CanaryStatus {
     }
 }
 
+/// One that has seen most records, and refuses one.
+fn shadow() -> ShadowStatus {
+    let difference = Difference {
+        place: "my-topic/0@7".parse().expect("a place"),
+        key: Some("k".into()),
+        value: Some("v".into()),
+        attempt: 1,
+        what: "handled, rejected".into(),
+        serving: Outcome::Handled(vec![NewRecord::new("out", "V")]),
+        shadow: Outcome::Reject { reason: "no such user".into() },
+    };
+    ShadowStatus {
+        generation: generation("print", 0x0f),
+        since: since(),
+        compared: Comparisons { equal: 30, different: 1, failed: 0 },
+        shed: 4,
+        differences: vec![difference.into()],
+    }
+}
+
 /// One that was rolled back, and whose file was refused.
 fn print() -> PluginStatus {
     let error = "plugins/print.wasm: not a component".to_owned();
@@ -228,6 +249,7 @@ fn print() -> PluginStatus {
         calls: 40,
         failures: 2,
         canary: Some(canary()),
+        shadow: Some(shadow()),
     }];
     print
 }

@@ -6,6 +6,7 @@
 //! is no gateway to ask. The command line reads these shapes back, so they deserialise too.
 
 mod dead_letter;
+mod difference;
 #[cfg(test)]
 pub(crate) mod example;
 mod group;
@@ -20,13 +21,14 @@ use std::{sync::Arc, time::SystemTime};
 use serde::{Deserialize, Serialize};
 
 pub use dead_letter::{DeadLetter, DeadLetters, RedriveLine, Source, dead_letter};
+pub use difference::{Difference, Emitted, Ending, differences};
 pub use group::{
     Group, GroupPartition, HotKey, Member, MemberState, Parked, ThisProcess, TopicPartition, group,
     topics_of,
 };
 pub use idle::Idle;
 pub use pause::{Pause, PausedPart};
-pub use plugin::{Canary, FirstOffset, Generation, Plugin, Refused, Side, Use, plugins};
+pub use plugin::{Canary, FirstOffset, Generation, Plugin, Refused, Shadow, Side, Use, plugins};
 pub use replay::{Output, Range, ReplayLine};
 pub use topic::{Header, Partition, Payload, Record, Records, Topic, record, topic};
 

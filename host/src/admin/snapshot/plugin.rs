@@ -8,7 +8,8 @@ use super::View;
 use crate::{
     handler,
     plugin::{
-        By, CanaryStatus, Fate, Figures, GenerationStatus, PluginStatus, RefusedStatus, Role,
+        By, CanaryStatus, Comparisons, Fate, Figures, GenerationStatus, PluginStatus,
+        RefusedStatus, Role, ShadowStatus,
     },
 };
 
@@ -101,6 +102,8 @@ pub struct Use {
     pub failures: u64,
     /// The generation that is tried with a share of its records; `null`: none.
     pub canary: Option<Canary>,
+    /// The generation that is run on its records and compared; `null`: none.
+    pub shadow: Option<Shadow>,
 }
 
 /// A canary beside the generation that serves, since it began.
@@ -116,6 +119,23 @@ pub struct Canary {
     pub serving: Side,
     /// What it did.
     pub canary: Side,
+}
+
+/// A shadow of the generation that serves, since it began.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shadow {
+    /// The first twelve hexadecimal digits of its digest.
+    pub generation: String,
+    /// When it began, as RFC 3339.
+    pub since: String,
+    /// Attempts that ended in the same way, with the same output.
+    pub equal: u64,
+    /// Those that ended in another, or with other output.
+    pub different: u64,
+    /// Those at which it trapped, ran out of time or broke another bound.
+    pub failed: u64,
+    /// Those that it was not given, because it had enough to do.
+    pub shed: u64,
 }
 
 /// What one side of a canary has done.
@@ -160,6 +180,7 @@ fn plugin(status: &PluginStatus) -> Plugin {
         calls: usage.calls,
         failures: usage.failures,
         canary: usage.canary.as_ref().map(canary),
+        shadow: usage.shadow.as_ref().map(shadow),
     });
     Plugin {
         name: status.name.to_string(),
@@ -184,6 +205,18 @@ fn canary(status: &CanaryStatus) -> Canary {
         percent: status.percent,
         serving: side(&status.serving),
         canary: side(&status.canary),
+    }
+}
+
+fn shadow(status: &ShadowStatus) -> Shadow {
+    let Comparisons { equal, different, failed } = status.compared;
+    Shadow {
+        generation: status.generation.short(),
+        since: rfc_3339(status.since),
+        equal,
+        different,
+        failed,
+        shed: status.shed,
     }
 }
 
@@ -297,6 +330,11 @@ mod tests {
                             "attempts": 3, "handled": 2, "retried": 0, "rejected": 0, "failed": 1, "emitted": 2,
                             "failure_rate": 33.3, "mean_us": 100.0,
                         },
+                    },
+                    "shadow": {
+                        "generation": "0f0f0f0f0f0f",
+                        "since": "2023-11-14T22:13:20.000Z",
+                        "equal": 30, "different": 1, "failed": 0, "shed": 4,
                     },
                 }],
             })

@@ -59,19 +59,23 @@ pub(in crate::cli) struct Canary {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = AFTER_HELP)]
 pub(in crate::cli) struct Promote {
     /// The plugin
     name: String,
+    /// Which, by the first digits of its digest, where more than one is tried
+    #[arg(long, value_name = "GENERATION")]
+    generation: Option<String>,
     #[command(flatten)]
     ask: Ask,
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = AFTER_HELP)]
 pub(in crate::cli) struct Abort {
     /// The plugin
     name: String,
+    /// Which, by the first digits of its digest, where more than one is tried
+    #[arg(long, value_name = "GENERATION")]
+    generation: Option<String>,
     /// Why, to be shown
     #[arg(long)]
     reason: Option<String>,
@@ -101,17 +105,18 @@ impl Canary {
 
 impl Promote {
     pub(super) fn run(self, settings: &Settings) -> Result<(), Error> {
-        choose(settings, self.ask, &self.name, "promote", &json!({}))
+        choose(settings, self.ask, &self.name, "promote", &json!({"generation": self.generation}))
     }
 }
 
 impl Abort {
     pub(super) fn run(self, settings: &Settings) -> Result<(), Error> {
-        choose(settings, self.ask, &self.name, "abort", &json!({"reason": self.reason}))
+        let body = json!({"generation": self.generation, "reason": self.reason});
+        choose(settings, self.ask, &self.name, "abort", &body)
     }
 }
 
-fn choose(
+pub(super) fn choose(
     settings: &Settings,
     ask: Ask,
     name: &str,
@@ -130,6 +135,9 @@ fn print(out: &mut dyn Write, plugins: &[Plugin]) -> io::Result<()> {
             if let Some(canary) = &usage.canary {
                 let (generation, percent) = (&canary.generation, canary.percent);
                 writeln!(out, "{generation} is tried with {percent} % of {}", usage.owner)?;
+            }
+            if let Some(shadow) = &usage.shadow {
+                writeln!(out, "{} runs in its shadow for {}", shadow.generation, usage.owner)?;
             }
         }
     }

@@ -104,7 +104,10 @@ fn uses(out: &mut dyn Write, plugin: &Plugin, style: Style) -> io::Result<()> {
         ]);
     }
     table.write(out, "", style)?;
-    plugin.uses.iter().try_for_each(|usage| super::canary::compare(out, usage, style))
+    plugin.uses.iter().try_for_each(|usage| {
+        super::canary::compare(out, usage, style)?;
+        super::shadow::compare(out, usage)
+    })
 }
 
 /// Newest first.
@@ -179,6 +182,9 @@ group my-topic-group-1  handler  prefix      1          40     2
 SIDE     ATTEMPTS  HANDLED  RETRIED  REJECTED  FAILED  EMITTED  NOT HANDLED  MEAN
 serving  19        19       0        0         0       19       0 %          50 µs
 canary   3         2        0        0         1       2        33.3 %       100 µs
+
+0f0f0f0f0f0f runs in the shadow for group my-topic-group-1, since 2023-11-14T22:13:20.000Z: 30 equal, 1 different,
+0 failed, 4 shed
 
 GENERATION    STATE    BY    SINCE                     KEPT    BEGAN AT
 0a0a0a0a0a0a  serving  file  2023-11-14T22:13:20.000Z  1000 B  my-topic/0@17 (my-topic-group-1)

@@ -90,6 +90,7 @@ fn group(ordering: Ordering, on_reject: OnReject) -> Group {
         topics: vec!["t".into()],
         consumers: 1,
         canary: None,
+        shadow: None,
         handler: PluginUse {
             plugin: "scripted".into(),
             config: Default::default(),

@@ -14,14 +14,12 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use bytes::Bytes;
-
 use self::{
     figures::Comparison,
     split::{Side, Split},
 };
 use super::{
-    component::Component, host::Threads, status::CanaryStatus, usage::Usage, workers::Workers,
+    host::Threads, rollout::Candidate, status::CanaryStatus, usage::Usage, workers::Workers,
 };
 use crate::{
     config,
@@ -33,9 +31,7 @@ pub use self::figures::Figures;
 
 /// A generation that is tried.
 pub(super) struct Canary {
-    pub(super) component: Arc<Component>,
-    /// What the generation was made of, to be kept when it is promoted; `None`: it is kept already.
-    pub(super) bytes: Option<Bytes>,
+    pub(super) candidate: Candidate,
     since: SystemTime,
     split: Split,
     bounds: Bounds,
@@ -46,13 +42,13 @@ pub(super) struct Canary {
 impl Canary {
     /// A canary with instances of its own, which `usage` has; it tries `usage`'s generation.
     pub(super) fn new(
-        (component, bytes): (Arc<Component>, Option<Bytes>),
+        candidate: Candidate,
         usage: Arc<Usage>,
         threads: Arc<Threads>,
         terms: &config::Terms,
     ) -> Self {
         Self {
-            split: Split::new(&component.generation.digest, terms.percent),
+            split: Split::new(&candidate.component.generation.digest, terms.percent),
             bounds: Bounds {
                 minimum: terms.minimum_sample,
                 more_failures: terms.more_failures,
@@ -61,14 +57,13 @@ impl Canary {
             since: SystemTime::now(),
             workers: Workers::new(usage, threads),
             comparison: Mutex::default(),
-            component,
-            bytes,
+            candidate,
         }
     }
 
     /// The generation that is tried.
     pub(super) fn generation(&self) -> &Generation {
-        &self.component.generation
+        &self.candidate.component.generation
     }
 
     /// What is wrong with it, while it fails every call.

@@ -13,6 +13,6 @@ pub(in super::super) fn variables(plugin: &PluginUse) -> WasiConfigVariables {
 
 pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     wasmtime_wasi_config::add_to_linker(linker, |state: &mut State| {
-        WasiConfig::from(&state.settings.variables)
+        WasiConfig::from(&*state.settings.variables)
     })
 }

@@ -49,6 +49,11 @@ impl PluginLog {
         Self { plugin, owner: owner.into(), window: Mutex::new(Window::new(Instant::now())) }
     }
 
+    /// The log of the same plugin for another owner.
+    pub(in super::super) fn of(&self, owner: String) -> Self {
+        Self { plugin: self.plugin.clone(), owner, window: Mutex::new(Window::new(Instant::now())) }
+    }
+
     /// Writes one line, within the bounds. The target is `plugin`, whatever the plugin.
     pub(in super::super) fn line(&self, level: tracing::Level, context: &str, message: &str) {
         let admitted =

@@ -37,11 +37,15 @@ pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
 
 impl metrics::Host for State {
     fn add(&mut self, name: String, by: u64) {
-        self.settings.metrics.add(&name, by);
+        if let Some(metrics) = &self.settings.metrics {
+            metrics.add(&name, by);
+        }
     }
 
     fn observe(&mut self, name: String, value: f64) {
-        self.settings.metrics.observe(&name, value);
+        if let Some(metrics) = &self.settings.metrics {
+            metrics.observe(&name, value);
+        }
     }
 }
 

@@ -33,13 +33,18 @@ pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)
 }
 
-/// The outgoing HTTP of one use of a plugin.
-pub(in super::super) struct Outgoing(Client);
+/// The outgoing HTTP of one use of a plugin; a shadow has none.
+pub(in super::super) struct Outgoing(Option<Client>);
 
 impl Outgoing {
     /// For a use that allows `targets`, over sockets of `network`.
     pub(in super::super) fn new(targets: &BTreeSet<HttpTarget>, network: runtime::Handle) -> Self {
-        Self(Client::new(Policy::new(targets), network))
+        Self(Some(Client::new(Policy::new(targets), network)))
+    }
+
+    /// For a shadow, which may send nothing.
+    pub(in super::super) fn of_shadow() -> Self {
+        Self(None)
     }
 }
 
@@ -103,9 +108,12 @@ impl WasiHttpHooks for Calls {
         let refused = Arc::new(move |refusal: &Refusal| {
             settings.log.line(tracing::Level::WARN, "wasi:http", &refusal.to_string());
         });
-        let client = &self.settings.http.0;
         let options = options.unwrap_or_default();
-        match client.send(request, options, ends.clone(), refused.clone()) {
+        let sent = match &self.settings.http.0 {
+            Some(client) => client.send(request, options, ends.clone(), refused.clone()),
+            None => Err(Refusal::Shadow),
+        };
+        match sent {
             Ok(answer) => Box::new(async move {
                 let response = answer.await?;
                 Ok((response, Box::new(async { Ok(()) }) as BoxFuture<_>))

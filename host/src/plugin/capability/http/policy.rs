@@ -33,12 +33,17 @@ pub(super) enum Refusal {
     Address { host: String, address: IpAddr },
     #[error("a request is refused: {0}")]
     Malformed(&'static str),
+    #[error(
+        "a request is refused, whatever `allow.http` says: this generation runs as a shadow, and what it asks for would be \
+         done twice"
+    )]
+    Shadow,
 }
 
 impl From<Refusal> for Error {
     fn from(refusal: Refusal) -> Self {
         match refusal {
-            Refusal::Origin { .. } => Self::HttpRequestDenied,
+            Refusal::Origin { .. } | Refusal::Shadow => Self::HttpRequestDenied,
             Refusal::Address { .. } => Self::DestinationIpProhibited,
             Refusal::Malformed(_) => Self::HttpRequestUriInvalid,
         }

@@ -1,4 +1,4 @@
-//! The walk over a handler's `canary`.
+//! The walk over what a handler tries beside the generation that serves: its `canary` and its `shadow`.
 
 use std::path::{Path, PathBuf};
 
@@ -42,38 +42,10 @@ impl Default for Terms {
     }
 }
 
-/// Reads the table. Paths are seen from `directory`.
+/// Reads a canary. Paths are seen from `directory`.
 pub(super) fn canary(mut table: Table<'_>, directory: &Path) -> Option<Canary> {
     let default = Terms::default();
-    let file = table.read("file", |field| field.path(directory));
-    let generation = table.read("generation", |field| {
-        let text = field.text()?;
-        let is_short = (4..=64).contains(&text.len());
-        if !is_short || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            field.refuse(
-                "no generation",
-                "give at least 4 of the digits that keyway plugin list shows",
-            );
-            return None;
-        }
-        Some(text.to_owned())
-    });
-    let source = match (file, generation) {
-        (Some(_), Some(_)) => {
-            if let Some(field) = table.field("generation") {
-                field.refuse("given beside a file", "leave one of them out");
-            }
-            None
-        }
-        (Some(file), None) => Some(Source::File(file)),
-        (None, Some(generation)) => Some(Source::Generation(generation)),
-        (None, None) => {
-            if table.field("generation").is_none() && table.field("file").is_none() {
-                table.required("file", "the component to try, or a generation that is kept");
-            }
-            None
-        }
-    };
+    let source = source(&mut table, directory);
     let percent = table
         .required("percent", "how many of 100 keys it gets")
         .and_then(|field| field.integer(1..=100));
@@ -89,4 +61,43 @@ pub(super) fn canary(mut table: Table<'_>, directory: &Path) -> Option<Canary> {
     };
     table.finish();
     source.map(|source| Canary { source, terms })
+}
+
+/// Reads a shadow. Paths are seen from `directory`.
+pub(super) fn shadow(mut table: Table<'_>, directory: &Path) -> Option<Source> {
+    let source = source(&mut table, directory);
+    table.finish();
+    source
+}
+
+fn source(table: &mut Table<'_>, directory: &Path) -> Option<Source> {
+    let file = table.read("file", |field| field.path(directory));
+    let generation = table.read("generation", |field| {
+        let text = field.text()?;
+        let is_short = (4..=64).contains(&text.len());
+        if !is_short || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            field.refuse(
+                "no generation",
+                "give at least 4 of the digits that keyway plugin list shows",
+            );
+            return None;
+        }
+        Some(text.to_owned())
+    });
+    match (file, generation) {
+        (Some(_), Some(_)) => {
+            if let Some(field) = table.field("generation") {
+                field.refuse("given beside a file", "leave one of them out");
+            }
+            None
+        }
+        (Some(file), None) => Some(Source::File(file)),
+        (None, Some(generation)) => Some(Source::Generation(generation)),
+        (None, None) => {
+            if table.field("generation").is_none() && table.field("file").is_none() {
+                table.required("file", "the component to try, or a generation that is kept");
+            }
+            None
+        }
+    }
 }
