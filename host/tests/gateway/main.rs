@@ -16,6 +16,7 @@ mod plugins;
 mod replay;
 mod shadow;
 mod steering;
+mod swaps;
 
 use std::{fs, path::Path};
 

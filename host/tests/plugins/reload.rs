@@ -13,6 +13,8 @@ use keyway::{
     plugin::Watch,
 };
 
+use sha2::Digest;
+
 use crate::{
     examples,
     fixture::{Fixture, configured, delivery, emitted, handle, run, soon, until, using},
@@ -150,6 +152,26 @@ async fn many_files_at_once_all_serve() {
     for name in &names {
         fixture.generations(name, 2).await;
     }
+}
+
+#[tokio::test]
+async fn a_file_rewritten_100_times_in_a_second_settles_on_the_last() {
+    let (fixture, handler, _watch) = started().await;
+    let last = variant(&GOOD.component(), 100);
+    for number in 1..=100 {
+        let bytes = variant(&GOOD.component(), number);
+        match number % 2 {
+            0 => fixture.put("p", &bytes),
+            _ => fs::write(fixture.file("p"), bytes).unwrap(),
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await; // so the storm takes its second
+    }
+    let digest = <[u8; 32]>::from(sha2::Sha256::digest(&last));
+    until("the last serves", || (handler.generation().digest == digest).then_some(())).await;
+    let status = fixture.status("p");
+    assert_eq!((status.last_error, status.refused), (None, vec![]));
+    assert!(status.generations.len() < 20, "it waited for a quiet moment");
+    assert_eq!(handle(&handler, "").await, Outcome::Handled(vec![]));
 }
 
 #[cfg(unix)]

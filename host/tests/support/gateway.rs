@@ -122,6 +122,11 @@ impl Gateway {
         read(self.agent.post(format!("http://{}{path}", self.admin())).send_empty())
     }
 
+    /// `POST` on the admin port: the status and the JSON.
+    pub(crate) fn post_json(&self, path: &str, body: &Value) -> (u16, Value) {
+        read(self.agent.post(format!("http://{}{path}", self.admin())).send_json(body))
+    }
+
     /// `POST /send-message`: the status and the JSON.
     pub(crate) fn send(&self, body: &Value) -> (u16, Value) {
         read(self.agent.post(format!("http://{}/send-message", self.data())).send_json(body))
