@@ -86,12 +86,14 @@ impl Gateway {
         Ok(serde_json::from_str(&self.get(path)?)?)
     }
 
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// MiB of memory that are its own and resident now.
     pub(crate) fn resident_mebibytes(&self) -> Result<f64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB")).ok_or("no VmRSS")?;
-        Ok(kibibytes.trim().parse::<f64>()? / 1024.0)
+        mebibytes(self.id(), "VmRSS:")
     }
 
     /// Seconds of processor time that it has used.
@@ -282,6 +284,19 @@ fn processor_seconds(process: u32) -> Result<f64> {
     Ok(ticks / 100.0)
 }
 
+/// MiB of memory of a process that were resident at the most.
+pub(crate) fn most_resident_mebibytes(process: u32) -> Result<f64> {
+    mebibytes(process, "VmHWM:")
+}
+
+/// A line of `proc_pid_status(5)` that counts in kB, in MiB.
+fn mebibytes(process: u32, name: &str) -> Result<f64> {
+    let status = fs::read_to_string(format!("/proc/{process}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
+    let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB")).ok_or("no such line")?;
+    Ok(kibibytes.trim().parse::<f64>()? / 1024.0)
+}
+
 fn free_address() -> Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
@@ -297,20 +312,29 @@ fn binary() -> Result<PathBuf> {
 
 /// Builds the plugin in `folder` of the repository.
 pub(crate) fn build_plugin(folder: &str) -> Result<PathBuf> {
+    build_wasm(folder, "wasm32-wasip2")
+}
+
+/// Builds the core module in `folder` of the repository, which is a command of WASI 0.1.
+pub(crate) fn build_core_module(folder: &str) -> Result<PathBuf> {
+    build_wasm(folder, "wasm32-wasip1")
+}
+
+fn build_wasm(folder: &str, platform: &str) -> Result<PathBuf> {
     let target = repository().join("target/plugins");
     let built = Command::new("cargo")
-        .args(["build", "--quiet", "--release", "--target", "wasm32-wasip2", "--manifest-path"])
+        .args(["build", "--quiet", "--release", "--target", platform, "--manifest-path"])
         .arg(repository().join(folder).join("Cargo.toml"))
         .arg("--target-dir")
         .arg(&target)
         .status()?;
     if !built.success() {
-        return Err(format!("{folder} does not build").into());
+        return Err(format!("{folder} does not build (`rustup target add {platform}`?)").into());
     }
     let name = Path::new(folder)
         .file_name()
         .expect("a folder has a name")
         .to_string_lossy()
         .replace('-', "_");
-    Ok(target.join("wasm32-wasip2/release").join(format!("{name}.wasm")))
+    Ok(target.join(platform).join("release").join(format!("{name}.wasm")))
 }

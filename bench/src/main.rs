@@ -9,6 +9,7 @@
 
 mod bare_consumer;
 mod bare_http;
+mod connect;
 mod consume;
 mod error;
 mod gateway;
@@ -73,6 +74,11 @@ enum Work {
         #[arg(long)]
         transform: bool,
     },
+    /// Consume, transform, produce, commit, in key order, beside Redpanda Connect (needs Go)
+    Connect {
+        #[arg(long, default_value_t = 500_000)]
+        records: u64,
+    },
     /// Handlers that wait for 0 to 5 ms, 1,000 keys on one partition, at several numbers in flight
     Waiting {
         #[arg(long, default_value_t = 10_000)]
@@ -135,6 +141,10 @@ fn run(Arguments { kafka, rounds, work }: Arguments) -> Result<()> {
                 transform,
             };
             consume::on_kafka(kafka.address(), work, rounds)
+        }
+        Work::Connect { records } => {
+            let kafka = kafka::at(kafka)?;
+            connect::on_kafka(kafka.address(), records, rounds)
         }
         Work::Waiting { records, in_flight } => {
             let kafka = kafka::at(kafka)?;
