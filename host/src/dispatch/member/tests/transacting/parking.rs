@@ -92,15 +92,21 @@ async fn what_is_parked_is_in_the_transaction_of_its_offset_and_parked_again_aft
     rig.until(|_| shared.counters.parked.get() == 2).await;
 }
 
-#[tokio::test]
-async fn what_comes_of_a_lane_that_is_given_back_is_written_with_its_marks_and_offset() {
+/// A member with a partition, whose handler is picky until it is mended.
+async fn mendable() -> (Rig, Arc<AtomicBool>) {
     let mended = Arc::new(AtomicBool::new(false));
     let is_mended = mended.clone();
-    let mut rig = Rig::new(parking(), move |mut delivery| {
+    let rig = Rig::new(parking(), move |mut delivery| {
         delivery.record.offset += 100 * u64::from(is_mended.load(Relaxed));
         picky(delivery)
     });
     rig.assign(0, Some(0)).await;
+    (rig, mended)
+}
+
+#[tokio::test]
+async fn what_comes_of_a_lane_that_is_given_back_is_written_with_its_marks_and_offset() {
+    let (mut rig, mended) = mendable().await;
     rig.keyed(&[(0, "b"), (1, "a"), (2, "a")]).await;
     rig.commit_until("two are parked", |rig| rig.kept("g.parked") == 2).await;
     mended.store(true, Relaxed);
@@ -122,13 +128,7 @@ async fn what_comes_of_a_lane_that_is_given_back_is_written_with_its_marks_and_o
 
 #[tokio::test]
 async fn a_parked_record_whose_output_is_refused_keeps_its_lane_parked() {
-    let mended = Arc::new(AtomicBool::new(false));
-    let is_mended = mended.clone();
-    let mut rig = Rig::new(parking(), move |mut delivery| {
-        delivery.record.offset += 100 * u64::from(is_mended.load(Relaxed));
-        picky(delivery)
-    });
-    rig.assign(0, Some(0)).await;
+    let (mut rig, mended) = mendable().await;
     rig.keyed(&[(1, "a"), (2, "a")]).await;
     rig.commit_until("two are parked", |rig| rig.kept("g.parked") == 2).await;
     mended.store(true, Relaxed);
