@@ -34,7 +34,10 @@ async fn a_producer_that_lost_its_sequence_answers_that_it_does_not_know_and_is_
 #[tokio::test]
 async fn a_transactional_id_that_is_not_allowed_is_refused_and_no_outage() {
     let cluster = MockCluster::new(1).unwrap();
+    cluster.create_topic("t", 1, 1).unwrap();
     let broker = connect(&cluster.bootstrap_servers());
+    // The broker's own producer has its id by then: the next one that asks is the transactional one.
+    broker.produce(NewRecord::new("t", "before")).await.unwrap();
     let refused = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED;
     cluster.request_errors(RDKafkaApiKey::InitProducerId, &[refused]);
     let taken = broker.transactions("t").await.map(|_transactions| ());
