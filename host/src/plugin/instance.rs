@@ -128,6 +128,7 @@ impl State {
             .stderr(stderr.clone())
             .allow_tcp(false)
             .allow_udp(false)
+            .allow_ip_name_lookup(false)
             .max_random_size(RANDOM_BYTES)
             .build();
         let limiter = Limiter::new(settings.limits.memory);

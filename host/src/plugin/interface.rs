@@ -10,7 +10,7 @@ const HANDLERS: [(&str, HandlerInterface); 2] = [
     ("wasmcloud:messaging/handler", HandlerInterface::WasmCloud),
 ];
 /// What every plugin may import. A name that ends in `/` stands for all interfaces of that package.
-const GRANTED: [(&str, Grant); 13] = [
+const GRANTED: [(&str, Grant); 14] = [
     ("keyway:plugin/metrics", Grant::Always),
     ("keyway:plugin/types", Grant::Always),
     ("wasi:cli/", Grant::Always),
@@ -22,6 +22,7 @@ const GRANTED: [(&str, Grant); 13] = [
     ("wasi:io/", Grant::Always),
     ("wasi:logging/logging", Grant::Always),
     ("wasi:random/", Grant::Always),
+    ("wasi:sockets/", Grant::Always), // all are closed, but Python's runtime does not load without them
     ("wasmcloud:messaging/consumer", Grant::Topics),
     ("wasmcloud:messaging/types", Grant::Always),
 ];
@@ -29,7 +30,8 @@ const GRANTED: [(&str, Grant); 13] = [
 /// What becomes of an import.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Grant {
-    /// Every plugin has it. There is nothing in the parts of `wasi:cli` and `wasi:filesystem`: language runtimes want them.
+    /// Every plugin has it. There is nothing in `wasi:sockets` and the parts of `wasi:cli` and `wasi:filesystem`:
+    /// language runtimes want them.
     Always,
     /// It reaches what `allow.http` of the use lets it reach, which without a word is nothing.
     Http,
@@ -177,9 +179,9 @@ mod tests {
     #[test]
     fn every_import_that_is_not_granted_is_named() {
         let imports =
-            ["wasi:io/poll@0.2.6", "wasi:sockets/tcp@0.2.6", "acme:secrets/store", "bare"];
+            ["wasi:io/poll@0.2.6", "wasi:keyvalue/store@0.2.0", "acme:secrets/store", "bare"];
         let error = inspect(&imports, &[HANDLER]).unwrap_err();
-        assert!(error.contains("wasi:sockets/tcp@0.2.6, acme:secrets/store, bare,"), "{error}");
+        assert!(error.contains("wasi:keyvalue/store@0.2.0, acme:secrets/store, bare,"), "{error}");
         let granted = [
             "wasi:cli/stderr@0.2.6",
             "wasi:logging/logging@0.1.0-draft",

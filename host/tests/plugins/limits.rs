@@ -1,6 +1,6 @@
 //! Guests that want too much.
 
-use std::time::Duration;
+use std::{io::ErrorKind, net::TcpListener, time::Duration};
 
 use keyway::{
     config::{Allow, Isolation, Limits, PluginUse},
@@ -44,6 +44,21 @@ async fn a_guest_that_allocates_for_ever_is_ended_at_its_limit() {
     let limits = Limits { memory: 8 << 20, ..Limits::default() };
     let failure = failure(PluginUse { limits, ..using("flaky") }, r#"{"do": "memory"}"#).await;
     assert_eq!(failure, Failure::Memory(8 << 20));
+}
+
+#[tokio::test]
+async fn a_guest_reaches_nothing_over_the_network() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let fixture = Fixture::new().with(&["flaky"]);
+    let handler = fixture.handler(&using("flaky")).await.unwrap();
+    for to in [listener.local_addr().unwrap().to_string(), "localhost:80".into()] {
+        let value = format!(r#"{{"do": "connect", "to": "{to}"}}"#);
+        let outcome = handle(&handler, &value).await;
+        let Outcome::Reject { reason } = outcome else { panic!("{to}: {outcome:?}") };
+        assert!(reason.contains(&format!("cannot connect to {to}")), "{reason}");
+    }
+    assert_eq!(listener.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
 }
 
 #[tokio::test]

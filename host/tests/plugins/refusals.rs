@@ -31,7 +31,7 @@ fn bad() -> Vec<(&'static str, Vec<u8>, &'static str)> {
             wat::parse_str("(component)").unwrap(),
             "exports neither keyway:plugin/handler nor",
         ),
-        ("sockets", import("wasi:sockets/tcp@0.2.6"), "it imports wasi:sockets/tcp@0.2.6"),
+        ("database", import("wasi:keyvalue/store@0.2.0"), "it imports wasi:keyvalue/store@0.2.0"),
         (
             "version",
             import("keyway:plugin/metrics@0.2.0"),

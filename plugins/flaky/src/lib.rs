@@ -4,7 +4,7 @@
 
 wit_bindgen::generate!({ path: "../../wit", world: "message-handler" });
 
-use std::{hint::black_box, thread, time::Duration};
+use std::{hint::black_box, net::TcpStream, thread, time::Duration};
 
 use exports::keyway::plugin::handler::{Failure, Guest, Message, Outgoing};
 use keyway::plugin::types::Retry;
@@ -40,6 +40,11 @@ fn obey(order: &Value) -> Result<Vec<Outgoing>, Failure> {
         "sleep" => {
             thread::sleep(Duration::from_millis(number(order, "ms").unwrap_or(100)));
             Ok(Vec::new())
+        }
+        "connect" => {
+            let to = order["to"].as_str().unwrap_or("127.0.0.1:80");
+            let refused = |error| Failure::Reject(format!("cannot connect to {to}: {error}"));
+            TcpStream::connect(to).map(|_| Vec::new()).map_err(refused)
         }
         "trap" => panic!("{}", reason()),
         "loop" => loop {
