@@ -54,7 +54,7 @@ enum Command {
     Topics(topics::Topics),
     /// Show consumer groups (who reads what, how far behind, who is idle and why), pause, resume, move and replay them
     Groups(groups::Groups),
-    /// Show plugins, and what a component is and asks for
+    /// Write plugins, build them, show those of a running gateway, and what a component is and asks for
     #[command(subcommand)]
     Plugin(plugin::Plugin),
     /// Show records that were given up on, and give them back

@@ -1,8 +1,10 @@
 //! `keyway plugin`
 
+pub(super) mod build;
 mod canary;
 mod inspect;
 mod list;
+mod new;
 mod rollback;
 mod shadow;
 
@@ -13,6 +15,10 @@ use crate::admin::snapshot;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Plugin {
+    /// Write a small plugin as a place to begin
+    New(new::New),
+    /// Build plugins from their sources, in whatever language
+    Build(build::Build),
     /// Show the plugins of a running gateway, who uses them, and what their generations were
     List(list::List),
     /// Show what a component exports, what it asks for, and what the configuration grants it
@@ -34,6 +40,8 @@ pub(super) enum Plugin {
 impl Plugin {
     pub(super) fn run(self, settings: &Settings) -> Result<(), Error> {
         match self {
+            Self::New(new) => new.run(settings),
+            Self::Build(build) => build.run(settings),
             Self::List(list) => list.run(settings),
             Self::Inspect(inspect) => inspect.run(settings),
             Self::Rollback(rollback) => rollback.run(settings),

@@ -15,12 +15,14 @@
 //! - `handler` and `selector` run calls, the first by its `workers`, which a `breaker` holds up while every call fails; `limits` and `output` hold them to their bounds, `capability` is
 //!   what a guest may call.
 //! - [`inspect`] tells what a file is without compiling or running it.
-//! - [`build`] makes components from the source folders beside them; it needs cargo and no engine.
+//! - [`build`] makes components from the source folders beside them, [`template`] new source folders; they need the tools of
+//!   a language and no engine.
 //!
 //! Invariants: a store has one owner at a time and nothing locks one across a call; an instance that failed is never
 //! called again; a refused file changes nothing but the status.
 
 pub mod build;
+pub mod template;
 
 mod archive;
 mod bindings;

@@ -106,6 +106,7 @@ const NAMES: &[Names] = &[
     Names { krate: "rdkafka*", only_in: &["broker::kafka"] },
     Names { krate: "rusqlite", only_in: &["broker::embedded"] },
     Names { krate: "wasmtime*", only_in: &["plugin"] },
+    Names { krate: "wit_*", only_in: &["plugin"] },
     Names { krate: "hyper*", only_in: &["http", "admin", "plugin::capability::http"] },
     Names { krate: "rustls*", only_in: &["plugin::capability::http"] },
     Names { krate: "axum", only_in: &["http", "admin"] },

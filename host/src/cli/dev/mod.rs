@@ -36,8 +36,8 @@ const LOOK: Duration = Duration::from_millis(500);
 
 pub(super) fn dev(settings: &Settings) -> Result<(), Error> {
     let config::Loaded { config, file } = settings.load_from_file()?;
-    let mut workshop = Workshop::new(&config.plugins.directory);
-    workshop.build_all()?;
+    let mut workshop = Workshop::new(&config);
+    workshop.build_named()?;
     runtime()?.block_on(async {
         let shutdown = signals::shutdown()?;
         let (watch, watched) = Watch::new();

@@ -1,8 +1,11 @@
-//! Plugins from their sources: all of them before the gateway starts, then whichever changed.
+//! Plugins from their sources: those that the configuration names before the gateway starts, the others and whichever
+//! changed while it runs.
 
 use std::{
+    collections::HashSet,
     io::{self, Write},
     path::{Path, PathBuf},
+    sync::Arc,
     thread,
     time::Duration,
 };
@@ -10,12 +13,11 @@ use std::{
 use tokio::sync::mpsc;
 
 use crate::{
-    cli::Error,
-    plugin::build::{BuildError, Sources, build, source_folders},
+    cli::{Error, plugin::build::TARGET_DIRECTORY},
+    config::Config,
+    plugin::build::{self, BuildError, Sources, source_folders},
 };
 
-/// Where dependencies of plugins are compiled, seen from the working directory.
-const TARGET_DIRECTORY: &str = "target/plugins";
 /// How often the sources are looked at.
 const LOOK: Duration = Duration::from_millis(300);
 /// Failures that wait to be shown.
@@ -24,28 +26,38 @@ const WAITING: usize = 16;
 /// The source folders of a directory of plugins.
 pub(super) struct Workshop {
     directory: PathBuf,
-    target_directory: PathBuf,
+    /// The plugins without which the gateway cannot start.
+    named: HashSet<Arc<str>>,
     sources: Sources,
+    /// What is to be built while the gateway runs, the next one last.
+    pending: Vec<PathBuf>,
 }
 
 impl Workshop {
-    pub(super) fn new(directory: &Path) -> Self {
+    pub(super) fn new(config: &Config) -> Self {
+        let selectors = config.topics.iter().filter_map(|topic| topic.key_selector.as_ref());
+        let uses = config.groups.iter().map(|group| &group.handler).chain(selectors);
         Self {
-            directory: directory.to_owned(),
-            target_directory: PathBuf::from(TARGET_DIRECTORY),
+            directory: config.plugins.directory.clone(),
+            named: uses.map(|plugin| plugin.plugin.clone()).collect(),
             sources: Sources::default(),
+            pending: Vec::new(),
         }
     }
 
-    /// Builds everything there is to build, and says so. What does not build is told and left out: a plugin that the
-    /// configuration does not name keeps nobody waiting, and one that it does is missed when the gateway is built.
+    /// Builds what the configuration names, and says so; the others keep nobody waiting. What does not build is told and
+    /// left out: it is missed when the gateway is built.
     ///
     /// # Errors
     /// Standard output is gone.
-    pub(super) fn build_all(&mut self) -> Result<(), Error> {
-        let folders = source_folders(&self.directory);
-        self.sources.changed(&folders);
-        for folder in &folders {
+    pub(super) fn build_named(&mut self) -> Result<(), Error> {
+        let folders = self.sources.changed(&source_folders(&self.directory));
+        let (named, others): (Vec<_>, Vec<_>) =
+            folders.into_iter().filter(|folder| !self.is_up_to_date(folder)).partition(|folder| {
+                build::plugin_name(folder).is_ok_and(|name| self.named.contains(&*name))
+            });
+        self.pending = others.into_iter().rev().collect();
+        for folder in &named {
             // The first build takes its time, and nothing else is shown yet.
             writeln!(io::stdout(), "building {}", folder.display())?;
             if let Err(error) = self.build(folder) {
@@ -55,29 +67,39 @@ impl Workshop {
         Ok(())
     }
 
-    /// Goes on building what changes, on a thread of its own that ends with the process. The gateway finds the new
-    /// components by itself; what does not build is told.
+    /// Goes on building what is left and what changes, the latest change first, on a thread of its own that ends with the
+    /// process. The gateway finds the new components by itself; what does not build is told.
     ///
     /// # Errors
     /// There is no thread to be had.
-    pub(super) fn follow(mut self) -> std::io::Result<mpsc::Receiver<BuildError>> {
+    pub(super) fn follow(mut self) -> io::Result<mpsc::Receiver<BuildError>> {
         let (failed, failures) = mpsc::channel(WAITING);
         let follow = move || {
             while !failed.is_closed() {
                 for folder in self.sources.changed(&source_folders(&self.directory)) {
-                    if let Err(error) = self.build(&folder) {
-                        // Nobody keeps up with sixteen failures; the next change builds again.
-                        failed.try_send(error).ok();
-                    }
+                    self.pending.retain(|pending| *pending != folder);
+                    self.pending.push(folder);
                 }
-                thread::sleep(LOOK);
+                match self.pending.pop().map(|folder| self.build(&folder)) {
+                    Some(Ok(())) => {}
+                    // Nobody keeps up with sixteen failures; the next change builds again.
+                    Some(Err(error)) => drop(failed.try_send(error)),
+                    None => thread::sleep(LOOK),
+                }
             }
         };
         thread::Builder::new().name("keyway-build".into()).spawn(follow)?;
         Ok(failures)
     }
 
+    fn is_up_to_date(&self, folder: &Path) -> bool {
+        build::plugin_name(folder).is_ok_and(|name| {
+            build::is_up_to_date(folder, &self.directory.join(format!("{name}.wasm")))
+        })
+    }
+
     fn build(&self, folder: &PathBuf) -> Result<(), BuildError> {
-        build(std::slice::from_ref(folder), &self.target_directory, &self.directory).map(drop)
+        let folders = std::slice::from_ref(folder);
+        build::build(folders, Path::new(TARGET_DIRECTORY), &self.directory).map(drop)
     }
 }

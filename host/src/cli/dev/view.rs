@@ -106,8 +106,12 @@ impl<W: Write> View<W> {
         writeln!(self.out, "{}", self.style.dim(&text))
     }
 
-    /// That a plugin's sources do not build, with what the compiler says.
+    /// That a plugin's sources do not build, with what the compiler says; or that there is no compiler.
     pub(super) fn not_built(&mut self, failure: &BuildError) -> io::Result<()> {
+        if failure.is_missing_tool() {
+            writeln!(self.out, "{}", self.style.dim(&failure.to_string()))?;
+            return self.out.flush();
+        }
         let bad = self.style.bad("The component before it serves on.");
         writeln!(self.out, "{failure}\n{bad}")?;
         self.out.flush()
@@ -203,5 +207,19 @@ mod tests {
             written(|view| view.record(&seen(SeenResult::Failed("trap: x".into()), 2), None));
         assert!(text.contains("    failed: trap: x  my-topic-group-1 member - with"), "{text}");
         assert!(text.ends_with("print@0a0a0a0a0a0a, attempt 2\n"), "{text}");
+    }
+
+    #[test]
+    fn what_cannot_be_built_here_is_one_line() {
+        let missing = BuildError::Missing {
+            folder: "plugins/geohash".into(),
+            what: "`go`".into(),
+            purpose: "compiles Go",
+            install: "Install Go.".into(),
+        };
+        assert_eq!(
+            written(|view| view.not_built(&missing)),
+            "plugins/geohash is not built: `go` is not installed, which compiles Go. Install Go.\n"
+        );
     }
 }
