@@ -21,7 +21,10 @@ fn a_component_is_told_as_json_and_a_gateway_that_would_refuse_it_is_a_failure()
     );
     let report: Value = serde_json::from_str(&stdout(&output)).unwrap();
     assert_eq!(report["name"], "odd");
-    assert_eq!(report["imports"], json!([{"name": "wasi:keyvalue/store@0.2.0", "granted": "never"}]));
+    assert_eq!(
+        report["imports"],
+        json!([{"name": "wasi:keyvalue/store@0.2.0", "granted": "never"}])
+    );
     assert_eq!(
         report["uses"],
         json!([{"owner": "group g", "role": "handler", "http": [], "write": null}])
