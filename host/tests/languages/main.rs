@@ -4,6 +4,8 @@
 //! A language whose tools are not installed is skipped, and standard error says so on one line; with
 //! `KEYWAY_TEST_REQUIRE_LANGUAGES=1` that is a failure instead.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 #[path = "../support/gateway.rs"]
 #[allow(dead_code, reason = "each test binary uses its part of the support")]
 mod gateway;
