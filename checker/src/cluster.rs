@@ -74,6 +74,12 @@ impl Cluster {
         Ok(())
     }
 
+    /// Has the partitions led again by the brokers that should, after restarts have moved them.
+    pub(crate) fn elect(&self) -> Result<()> {
+        finish(script().arg("elect").arg(&self.address).spawn()?)?;
+        Ok(())
+    }
+
     /// Has the network before a broker do something for a while.
     pub(crate) fn disturb(&self, which: usize, network: Network, pause: Duration) {
         let Some(broker) = self.pick(which) else { return };

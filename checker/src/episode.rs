@@ -18,13 +18,14 @@ use serde_json::Value;
 use crate::{
     check::{self, Violation},
     cluster::Cluster,
+    configuration::{self, Names, Now},
     error::Result,
     gateway::{self, Gateway},
     handler,
     history::{Acknowledged, Commit, History},
     load::{Load, Targets},
     observe::Observer,
-    plan::{Fault, PARTITIONS, Plan, Setup},
+    plan::{Fault, PARTITIONS, Plan},
 };
 
 /// Nothing is committed for so long after the faults: then nothing will be.
@@ -65,7 +66,10 @@ pub(crate) fn run(
     }
     let acknowledged = load.stop();
     let ceased = Instant::now();
-    let stuck = world.settle()?;
+    let mut stuck = world.settle()?;
+    if plan.setup.promises.on_reject == config::OnReject::Park && stuck.is_none() {
+        stuck = world.give_all_back()?;
+    }
     let settled = ceased.elapsed();
     world.commits.extend(watch.map(Watch::stop).unwrap_or_default());
     let history = world.end(acknowledged)?;
@@ -74,13 +78,6 @@ pub(crate) fn run(
     violations
         .extend(stuck.map(|what| Violation { rule: "everything is handled in the end", what }));
     Ok(Report { history, violations, faults, settled })
-}
-
-/// What the topics and the group are called.
-struct Names {
-    source: String,
-    output: String,
-    group: String,
 }
 
 /// The gateways and all they work with.
@@ -94,7 +91,7 @@ struct World<'a> {
     gateways: Vec<(usize, Gateway)>,
     seats: usize,
     started: usize,
-    consumers: u32,
+    now: Now,
     generation: u8,
     targets: Targets,
     commits: Vec<Commit>,
@@ -124,7 +121,7 @@ impl<'a> World<'a> {
             gateways: Vec::new(),
             seats: 0,
             started: 0,
-            consumers: plan.setup.consumers,
+            now: Now { consumers: plan.setup.consumers, is_mended: false },
             generation: 0,
             targets: Targets::default(),
             commits: Vec::new(),
@@ -136,12 +133,7 @@ impl<'a> World<'a> {
 
     /// Writes the configuration, in place of the one that is there.
     fn configure(&self) -> Result<()> {
-        let broker = match self.cluster {
-            None => "kind = \"embedded\"\npath = \"data\"".to_owned(),
-            Some(cluster) => kafka(&cluster.address),
-        };
-        let copies = self.cluster.map_or(1, Cluster::copies);
-        let text = configuration(&broker, copies, &self.names, &self.plan.setup, self.consumers);
+        let text = configuration::text(self.cluster, &self.names, &self.plan.setup, self.now);
         let next = self.directory.join("next.toml");
         fs::write(&next, text)?;
         Ok(fs::rename(next, self.directory.join("keyway.toml"))?)
@@ -199,9 +191,17 @@ impl<'a> World<'a> {
             Fault::Leave { which } if self.gateways.len() > 1 => self.take(which).1.terminate(),
             Fault::Join | Fault::Leave { .. } => Ok(()),
             Fault::Members { consumers } => {
-                self.consumers = consumers;
+                self.now.consumers = consumers;
                 self.configure()
             }
+            Fault::GiveBack { pause } => {
+                self.mend(true)?;
+                thread::sleep(pause);
+                self.give_back().ok(); // the gateway that is asked may be in no state to do it
+                thread::sleep(pause);
+                self.mend(false)
+            }
+            Fault::Elect => self.cluster.map_or(Ok(()), Cluster::elect),
             Fault::Swap => {
                 self.generation = self.generation.wrapping_add(1);
                 handler::install(self.component, self.generation, &self.directory.join("plugins"))
@@ -234,11 +234,14 @@ impl<'a> World<'a> {
         }
     }
 
+    fn stall(&self) -> Duration {
+        if self.cluster.is_some() { STALL } else { STALL_EMBEDDED }
+    }
+
     /// Waits until everything is handled and committed. Says what is not, once nothing more happens.
     fn settle(&self) -> Result<Option<String>> {
         let path = format!("/api/v1/groups/{}", self.names.group);
         let (_, gateway) = self.gateways.first().ok_or("no gateway runs")?;
-        let stall = if self.cluster.is_some() { STALL } else { STALL_EMBEDDED };
         let (mut since, mut last) = (Instant::now(), Value::Null);
         loop {
             let group = gateway.get(&path).unwrap_or_default();
@@ -250,10 +253,48 @@ impl<'a> World<'a> {
             let committed = partitions.iter().map(|it| it["committed_offset"].clone()).collect();
             if committed != last {
                 (since, last) = (Instant::now(), committed);
-            } else if since.elapsed() > stall {
+            } else if since.elapsed() > self.stall() {
+                let stall = self.stall();
                 return Ok(Some(format!("nothing was committed for {stall:?}: {partitions:?}")));
             }
             thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Has the handler fail nothing, or what it fails by the plan.
+    fn mend(&mut self, is_mended: bool) -> Result<()> {
+        self.now.is_mended = is_mended;
+        self.configure()
+    }
+
+    /// Asks that all that is parked be given back.
+    fn give_back(&self) -> Result<()> {
+        let (_, gateway) = self.gateways.first().ok_or("no gateway runs")?;
+        gateway
+            .post(&format!("/api/v1/dead-letters/redrive?parked=true&group={}", self.names.group))
+    }
+
+    /// Mends the handler, and gives back what is parked until nothing is. Says what is, once nothing more happens.
+    fn give_all_back(&mut self) -> Result<Option<String>> {
+        self.mend(true)?;
+        let path =
+            format!("/api/v1/dead-letters?parked=true&limit=1000&group={}", self.names.group);
+        let (_, gateway) = self.gateways.first().ok_or("no gateway runs")?;
+        let (mut since, mut last) = (Instant::now(), usize::MAX);
+        loop {
+            let parked = gateway.get(&path).unwrap_or_default();
+            let parked = parked["dead_letters"].as_array();
+            let count = parked.map_or(usize::MAX, Vec::len);
+            if count == 0 {
+                return Ok(None);
+            }
+            if count != last {
+                (since, last) = (Instant::now(), count);
+            } else if since.elapsed() > self.stall() {
+                return Ok(Some(format!("what was given back stays parked: {parked:?}")));
+            }
+            self.give_back().ok(); // what is given back already is not so again
+            thread::sleep(Duration::from_millis(200));
         }
     }
 
@@ -311,69 +352,4 @@ impl Watch {
         self.thread.join().ok(); // it has said nothing that could be missed
         std::mem::take(&mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner))
     }
-}
-
-/// `[broker]` on Kafka. Sessions are short, so that what is frozen or gone is missed soon.
-fn kafka(address: &str) -> String {
-    format!(
-        r#"kind = "kafka"
-bootstrap-servers = "{address}"
-[broker.properties]
-"session.timeout.ms" = "3000"
-"heartbeat.interval.ms" = "500"
-"transaction.timeout.ms" = "5000""#
-    )
-}
-
-fn configuration(
-    broker: &str,
-    copies: usize,
-    names: &Names,
-    setup: &Setup,
-    consumers: u32,
-) -> String {
-    let Names { source, output, group } = names;
-    let Setup { promises, max_in_flight, wait, retry, reject, .. } = setup;
-    let ordering = match promises.ordering {
-        config::Ordering::Partition => "partition",
-        config::Ordering::Key => "key",
-        config::Ordering::None => "none",
-    };
-    let delivery = match promises.delivery {
-        config::Delivery::AtLeastOnce => "at-least-once",
-        config::Delivery::ExactlyOnce => "exactly-once",
-    };
-    let on_reject = match promises.on_reject {
-        config::OnReject::Park => "park",
-        _ => "dead-letter",
-    };
-    format!(
-        r#"[broker]
-{broker}
-[http]
-listen = "127.0.0.1:0"
-default-topic = "{source}"
-[admin]
-listen = "127.0.0.1:0"
-[[topics]]
-name = "{source}"
-partitions = {PARTITIONS}
-replication-factor = {copies}
-[[topics]]
-name = "{output}"
-partitions = {PARTITIONS}
-replication-factor = {copies}
-[[groups]]
-id = "{group}"
-topics = ["{source}"]
-consumers = {consumers}
-handler = {{ plugin = "witness", config = {{ wait = "{wait}", retry = "{retry}", reject = "{reject}" }} }}
-output-topic = "{output}"
-ordering = "{ordering}"
-delivery = "{delivery}"
-on-reject = "{on_reject}"
-max-in-flight = {max_in_flight}
-retry = {{ attempts = 3, backoff = "20ms", max-backoff = "200ms" }}
-"#
-    )
 }

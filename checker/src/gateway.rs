@@ -120,10 +120,15 @@ impl Gateway {
 
     /// What its admin port answers.
     pub(crate) fn get(&self, path: &str) -> Result<Value> {
-        let agent = ureq::Agent::config_builder().timeout_global(Some(Duration::from_secs(5)));
-        let agent: ureq::Agent = agent.build().into();
-        let mut answer = agent.get(format!("http://{}{path}", self.admin)).call()?;
+        let mut answer = agent().get(format!("http://{}{path}", self.admin)).call()?;
         Ok(answer.body_mut().read_json()?)
+    }
+
+    /// Has its admin port do something, to the end.
+    pub(crate) fn post(&self, path: &str) -> Result<()> {
+        let mut answer = agent().post(format!("http://{}{path}", self.admin)).send_empty()?;
+        answer.body_mut().read_to_vec()?;
+        Ok(())
     }
 }
 
@@ -132,6 +137,10 @@ impl Drop for Gateway {
         self.process.kill().ok(); // it may have ended
         self.process.wait().ok();
     }
+}
+
+fn agent() -> ureq::Agent {
+    ureq::Agent::config_builder().timeout_global(Some(Duration::from_secs(5))).build().into()
 }
 
 /// What the gateways with these numbers said.

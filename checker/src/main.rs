@@ -1,7 +1,7 @@
 //! Checks what Keyway promises, as Jepsen does: gateways as real processes under load, faults by a seed, and rules that
 //! their histories must not break.
 //!
-//! `plan` decides what happens, `episode` makes it happen with `gateway`, `cluster`, `proxy` and `load`, `observe` and `log` see
+//! `plan` decides what happens, `episode` makes it happen with `configuration`, `gateway`, `cluster`, `proxy` and `load`, `observe` and `log` see
 //! it, `history` keeps it, and `check` judges it. `plan`, `log`, `history` and `check` are pure.
 #![allow(
     clippy::print_stdout,
@@ -11,6 +11,7 @@
 
 mod check;
 mod cluster;
+mod configuration;
 mod episode;
 mod error;
 mod gateway;

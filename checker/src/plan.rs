@@ -65,8 +65,12 @@ pub(crate) enum Fault {
     Members { consumers: u32 },
     /// Another generation of the handler.
     Swap,
+    /// The handler is mended, what is parked is given back, and the handler rejects again; each after a while.
+    GiveBack { pause: Duration },
     /// A broker is killed, and started again after a while. What it led is led by another meanwhile, where there is one.
     BrokerRestart { which: usize, away: Duration },
+    /// Every partition is led again by the broker that should.
+    Elect,
     /// The network before a broker does something for a while.
     Disturb { which: usize, network: Network, pause: Duration },
 }
@@ -96,7 +100,11 @@ impl Plan {
                 Kind::Kafka | Kind::Three => random.u64(300..3000),
             };
             let wait = Duration::from_millis(wait);
-            let fault = Fault::draw(kind, &mut random);
+            let fault = if setup.promises.on_reject == OnReject::Park && random.u32(..6) == 0 {
+                Fault::GiveBack { pause: Duration::from_millis(random.u64(100..1000)) }
+            } else {
+                Fault::draw(kind, &mut random)
+            };
             let Some(rest) = left.checked_sub(wait + fault.takes()) else { break };
             left = rest;
             steps.push((wait, fault));
@@ -108,13 +116,13 @@ impl Plan {
 impl Setup {
     fn new(seed: u64, kind: Kind, random: &mut Rng) -> Self {
         let seed = seed as usize;
-        let ordering =
-            [Ordering::Key, Ordering::Partition, Ordering::Key, Ordering::None][seed % 4];
+        let ordering = [Ordering::Key, Ordering::Partition, Ordering::None][seed % 3];
         let (delivery, on_reject) = [
             (Delivery::AtLeastOnce, OnReject::DeadLetter),
             (Delivery::ExactlyOnce, OnReject::DeadLetter),
             (Delivery::AtLeastOnce, OnReject::Park),
-        ][seed % 3];
+            (Delivery::ExactlyOnce, OnReject::Park),
+        ][seed % 4];
         let max_in_flight = [64, 16, 4, 1, 32][random.usize(..5)];
         // As many as can be handled at once, in one process.
         let lanes = match ordering {
@@ -167,6 +175,7 @@ impl Fault {
                 12 => Self::Leave { which },
                 13 => Self::Members { consumers: random.u32(1..=MEMBERS) },
                 14 => Self::Swap,
+                15 if kind == Kind::Three && random.u32(..3) == 0 => Self::Elect,
                 15 | 16 if kind == Kind::Three => Self::BrokerRestart { which, away: away * 10 },
                 15 => Self::BrokerRestart { which, away },
                 _ => {
@@ -187,7 +196,9 @@ impl Fault {
         match self {
             Self::Kill { away, .. } => *away,
             Self::Freeze { pause, .. } => *pause,
+            Self::GiveBack { pause } => *pause * 2,
             Self::BrokerRestart { away, .. } => *away + Duration::from_secs(10),
+            Self::Elect => Duration::from_secs(3),
             Self::Disturb { pause, .. } => *pause,
             Self::Restart { .. } | Self::Join | Self::Leave { .. } => Duration::from_millis(500),
             Self::Members { .. } | Self::Swap => Duration::ZERO,
@@ -204,7 +215,9 @@ impl Fault {
             Self::Leave { .. } => "leave",
             Self::Members { .. } => "members changed",
             Self::Swap => "plugin swap",
+            Self::GiveBack { .. } => "lanes given back",
             Self::BrokerRestart { .. } => "broker restart",
+            Self::Elect => "leaders elected",
             Self::Disturb { network: Network::Slow(_), .. } => "slow network",
             Self::Disturb { network: Network::Cut, .. } => "cut network",
             Self::Disturb { network: _, .. } => "silent network",
@@ -229,6 +242,6 @@ mod tests {
             .map(|seed| Plan::new(seed, Kind::Embedded, Duration::ZERO).setup.promises)
             .map(|promises| format!("{promises:?}"))
             .collect();
-        assert_eq!(promises.len(), 9);
+        assert_eq!(promises.len(), 12);
     }
 }

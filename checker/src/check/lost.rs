@@ -1,7 +1,9 @@
 //! Nothing acknowledged is lost: it is where its answer said, and whatever the source topic keeps has its output or its
-//! letter.
+//! letter; its output in any case where records are parked, since at the end they are all given back.
 
 use std::collections::BTreeSet;
+
+use keyway::config::OnReject;
 
 use crate::history::History;
 
@@ -16,11 +18,13 @@ pub(super) fn check(history: &History) -> Vec<String> {
     }
     let emitted: BTreeSet<_> = history.output.iter().collect();
     let (lettered, handled) = (history.lettered(), history.handled());
+    let is_parking = history.promises.on_reject == OnReject::Park;
     for (spot, kept) in &history.source {
-        if !emitted.contains(&kept.id) && !lettered.contains(spot) {
-            let how = match handled.contains_key(spot) {
-                true => "was handled, and its output is not there",
-                false => "was never handled",
+        if !emitted.contains(&kept.id) && (is_parking || !lettered.contains(spot)) {
+            let how = match (handled.contains_key(spot), lettered.contains(spot)) {
+                (true, _) => "was handled, and its output is not there",
+                (false, true) => "was parked and given back, and never handled",
+                (false, false) => "was never handled",
             };
             broken.push(format!("{} at {spot} {how}", kept.id));
         }
@@ -30,6 +34,8 @@ pub(super) fn check(history: &History) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use keyway::config::OnReject;
+
     use super::super::scene::Scene;
 
     #[test]
@@ -60,6 +66,15 @@ mod tests {
     #[test]
     fn a_letter_is_as_good_as_output() {
         let scene = Scene::default().acknowledged(0, 0, "k").letter(0, 0);
+        assert_eq!(super::check(&scene.history()), [""; 0]);
+    }
+
+    #[test]
+    fn a_parked_record_has_to_be_handled_in_the_end() {
+        let mut scene = Scene::default().acknowledged(0, 0, "k").letter(0, 0);
+        scene.promises.on_reject = OnReject::Park;
+        assert!(super::check(&scene.clone().history())[0].contains("was parked and given back"));
+        let scene = scene.handled(0, 0).emitted(0, 0);
         assert_eq!(super::check(&scene.history()), [""; 0]);
     }
 }

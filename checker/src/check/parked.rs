@@ -26,16 +26,21 @@ pub(super) fn check(history: &History) -> Vec<String> {
     for (lane, letters) in &mut lanes {
         letters.sort_by_key(|letter| letter.offset);
         broken.extend(out_of_order(lane, letters));
-        let Some(first) = letters.first() else { continue };
-        for (process, line) in history.lines() {
-            let Event::Began { spot } = line.event else { continue };
-            let is_given_back = handled.get(&first.source).is_some_and(|at| *at <= line.at);
-            let is_behind = spot > first.source && line.at > first.at;
-            // One that was begun in the millisecond of the letter may have been begun before it.
-            let is_later = line.at.as_millis() > first.at.as_millis();
-            if is_behind && is_later && !is_given_back && history.lane(spot).as_ref() == Some(lane)
-            {
-                let (name, before) = (&process.name, first.source);
+        // One that was begun in the millisecond of a letter may have been begun before it.
+        let begun = history.lines().filter_map(|(process, line)| match line.event {
+            Event::Began { spot } if history.lane(spot).as_ref() == Some(lane) => {
+                Some((process, spot, line.at))
+            }
+            _ => None,
+        });
+        for (process, spot, at) in begun {
+            let holds = |letter: &&&Letter| {
+                letter.source < spot
+                    && letter.at.as_millis() < at.as_millis()
+                    && handled.get(&letter.source).is_none_or(|given_back| *given_back > at)
+            };
+            if let Some(letter) = letters.iter().find(holds) {
+                let (name, before) = (&process.name, letter.source);
                 broken.push(format!("{name} began {spot}, behind {before}, which is parked"));
             }
         }
@@ -93,5 +98,12 @@ mod tests {
         let scene = parking().letter(0, 0);
         assert!(super::check(&scene.clone().handled(0, 1).history())[0].contains("behind 0@0"));
         assert_eq!(super::check(&scene.handled(0, 0).handled(0, 1).history()), [""; 0]);
+    }
+
+    #[test]
+    fn what_is_given_back_is_handled_in_its_order() {
+        let scene = parking().acknowledged(0, 2, "k").letter(0, 0).letter(0, 1).handled(0, 0);
+        assert!(super::check(&scene.clone().handled(0, 2).history())[0].contains("behind 0@1"));
+        assert_eq!(super::check(&scene.handled(0, 1).handled(0, 2).history()), [""; 0]);
     }
 }

@@ -2,7 +2,7 @@
 //! knows of handling, it knows from here.
 //!
 //! It emits what it was given, to the output topic and the partition of the same number. How long it takes and whether it
-//! fails follow from the record's value and the attempt alone, so every process and every run decides alike.
+//! fails follow from the configuration, the record's value and the attempt alone, so every process decides alike.
 
 wit_bindgen::generate!({
     path: "../../wit",
