@@ -1,6 +1,6 @@
 //! `keyway plugin new` and `build`, in a directory far from this repository.
 
-use std::{env, path::Path, process::Command};
+use std::{env, fs, path::Path, process::Command};
 
 use serde_json::json;
 use tempfile::TempDir;
@@ -112,6 +112,21 @@ fn a_new_plugin_in_go_builds_and_works() {
 #[test]
 fn a_new_plugin_in_c_builds_and_works() {
     works("c");
+}
+
+#[test]
+fn the_first_plugin_in_a_directory_comes_with_a_configuration_that_uses_it() {
+    let directory = working_directory(CONFIGURATION);
+    let file = directory.path().join("keyway.toml");
+    fs::remove_file(&file).unwrap();
+    let (done, text) = keyway(directory.path(), &["plugin", "new", "-l", "c", "first"]);
+    assert!(done && text.contains("keyway dev"), "{text}");
+    let written = fs::read_to_string(&file).unwrap();
+    assert!(written.contains(r#"handler = { plugin = "first""#), "{written}");
+
+    let (done, text) = keyway(directory.path(), &["plugin", "new", "-l", "c", "second"]);
+    assert!(done && text.contains("Use it, in keyway.toml below [[groups]]"), "{text}");
+    assert_eq!(fs::read_to_string(&file).unwrap(), written);
 }
 
 #[test]

@@ -91,25 +91,37 @@ fn welcome(addresses: &app::Addresses, plugins: &std::path::Path) -> view::Welco
 async fn show(view: &mut View<io::Stdout>, feed: Feed) -> io::Result<()> {
     let Feed { mut watched, mut failures, state } = feed;
     let mut scene = Scene::default();
-    let mut look = tokio::time::interval(LOOK);
-    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut looks = tokio::time::interval(LOOK);
+    looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             Some((record, missed)) = watched.next() => {
-                let member = scene.member_of(&record.group, &record.delivery.record.topic_partition());
-                view.record(&record, member)?;
+                let at = record.delivery.record.topic_partition();
+                if scene.member_of(&record.group, &at).is_none() {
+                    // The first records come before anybody has looked at who reads what.
+                    look(view, &mut scene, &state).await?;
+                }
+                view.record(&record, scene.member_of(&record.group, &at))?;
                 view.missed(missed)?;
             }
             Some(failure) = failures.recv() => view.not_built(&failure)?,
-            _ = look.tick() => {
-                let Some(now) = scene_of(&state).await else { continue };
-                for change in changes(&scene, &now) {
-                    view.change(&change)?;
-                }
-                scene = now;
-            }
+            _ = looks.tick() => look(view, &mut scene, &state).await?,
         }
     }
+}
+
+/// Looks at the gateway, and shows what has changed since the last look.
+async fn look(
+    view: &mut View<io::Stdout>,
+    scene: &mut Scene,
+    state: &admin::State,
+) -> io::Result<()> {
+    let Some(now) = scene_of(state).await else { return Ok(()) };
+    for change in changes(scene, &now) {
+        view.change(&change)?;
+    }
+    *scene = now;
+    Ok(())
 }
 
 /// The gateway at this moment; `None` when the broker does not say: the log says why.
