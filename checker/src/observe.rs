@@ -64,13 +64,7 @@ impl Observer {
 
     /// What a group has committed. Where the broker does not answer now, it is asked until it does.
     pub(crate) fn all_commits(&self, group: &str) -> Result<Vec<Commit>> {
-        let end = Instant::now() + PATIENCE;
-        loop {
-            match self.commits(group) {
-                Err(_) if Instant::now() < end => thread::sleep(PAUSE),
-                result => return result,
-            }
-        }
+        patiently(|| self.commits(group))
     }
 
     /// What a group has committed, if the broker answers now.
@@ -117,28 +111,31 @@ impl Observer {
         Ok(self.records(topic)?.into_iter().filter_map(letter).collect())
     }
 
-    /// All records of a topic that a reader of what is committed sees, once no transaction is open there any more.
+    /// All records of a topic that a reader of what is committed sees, once no transaction is open there any more. Where
+    /// the brokers do not agree yet on who leads it, they are asked until they do.
     fn records(&self, topic: &str) -> Result<Vec<Record>> {
-        self.runtime.block_on(async {
-            let partitions = match self.broker.topic(topic).await {
-                Ok(topic) => topic.partitions,
-                Err(BrokerError::UnknownTopic(_)) => return Ok(Vec::new()),
-                Err(error) => return Err(error.into()),
-            };
-            let mut all = Vec::new();
-            for number in 0..partitions.len() {
-                let at = TopicPartition::new(topic, u32::try_from(number)?);
-                self.wait_for_transactions(&at).await?;
-                let mut next = 0;
-                loop {
-                    let records = self.broker.records(&at, next, LOOK).await?;
-                    let Some(last) = records.last() else { break };
-                    next = last.offset + 1;
-                    all.extend(records);
-                }
+        patiently(|| self.runtime.block_on(self.records_now(topic)))
+    }
+
+    async fn records_now(&self, topic: &str) -> Result<Vec<Record>> {
+        let partitions = match self.broker.topic(topic).await {
+            Ok(topic) => topic.partitions,
+            Err(BrokerError::UnknownTopic(_)) => return Ok(Vec::new()),
+            Err(error) => return Err(error.into()),
+        };
+        let mut all = Vec::new();
+        for number in 0..partitions.len() {
+            let at = TopicPartition::new(topic, u32::try_from(number)?);
+            self.wait_for_transactions(&at).await?;
+            let mut next = 0;
+            loop {
+                let records = self.broker.records(&at, next, LOOK).await?;
+                let Some(last) = records.last() else { break };
+                next = last.offset + 1;
+                all.extend(records);
             }
-            Ok(all)
-        })
+        }
+        Ok(all)
     }
 
     /// Waits until what is committed reaches as far as what is written. Kafka aborts what its writer has left open.
@@ -164,6 +161,17 @@ impl Observer {
 impl Drop for Observer {
     fn drop(&mut self) {
         self.runtime.block_on(self.broker.close(Duration::from_secs(5)));
+    }
+}
+
+/// Asks until there is an answer, or nobody has the patience any more.
+fn patiently<T>(ask: impl Fn() -> Result<T>) -> Result<T> {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        match ask() {
+            Err(_) if Instant::now() < end => thread::sleep(PAUSE),
+            result => return result,
+        }
     }
 }
 
