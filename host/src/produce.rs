@@ -3,7 +3,7 @@
 //! An explicit partition wins; else the topic's key selector decides (it sees the caller's key); else the caller's
 //! key; else the record is spread. Owns no queue: the broker's is the bound.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, future::Future, sync::Arc};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -82,25 +82,39 @@ impl Producer {
     /// Chooses where the record goes, and leaves it at that: it comes to have its key and its partition as they are to be
     /// written.
     pub async fn choose(&self, record: &mut NewRecord) -> Result<SelectedBy, SendError> {
-        if record.partition.is_some() {
-            return Ok(SelectedBy::Caller);
-        }
-        let Some(selector) = self.selectors.load().get(&record.topic).cloned() else {
-            return Ok(if record.key.is_some() { SelectedBy::Caller } else { SelectedBy::Nobody });
-        };
-        let partitions =
-            self.broker.partitions(&record.topic).await.map_err(|error| match error {
-                BrokerError::UnknownTopic(_) => {
-                    ProduceError::UnknownTopic { topic: record.topic.clone() }
-                }
+        let selector = self.selectors.load().get(&record.topic).cloned();
+        let topic = record.topic.clone();
+        let partitions = async {
+            self.broker.partitions(&topic).await.map_err(|error| match error {
+                BrokerError::UnknownTopic(_) => ProduceError::UnknownTopic { topic: topic.clone() },
                 other => ProduceError::Unavailable { reason: other.to_string() },
-            })?;
-        let selection = selector.select(record, partitions).await?;
-        match selection.target {
-            Target::Spread => record.key = None,
-            Target::Key(key) => record.key = Some(key),
-            Target::Partition(partition) => record.partition = Some(partition),
-        }
-        Ok(SelectedBy::Selector(selection.generation))
+            })
+        };
+        decide(record, selector.as_deref(), partitions).await
     }
+}
+
+/// The rule of the module, for one record: it comes to have its key and its partition as they are to be written. How many
+/// partitions the topic has is asked only where a selector wants to know.
+pub async fn decide<E>(
+    record: &mut NewRecord,
+    selector: Option<&dyn Selector>,
+    partitions: impl Future<Output = Result<u32, E>>,
+) -> Result<SelectedBy, SendError>
+where
+    SendError: From<E>,
+{
+    if record.partition.is_some() {
+        return Ok(SelectedBy::Caller);
+    }
+    let Some(selector) = selector else {
+        return Ok(if record.key.is_some() { SelectedBy::Caller } else { SelectedBy::Nobody });
+    };
+    let selection = selector.select(record, partitions.await?).await?;
+    match selection.target {
+        Target::Spread => record.key = None,
+        Target::Key(key) => record.key = Some(key),
+        Target::Partition(partition) => record.partition = Some(partition),
+    }
+    Ok(SelectedBy::Selector(selection.generation))
 }

@@ -11,14 +11,14 @@ use axum::{
     http::{StatusCode, header, request::Parts},
     middleware::{self, Next},
     response::{IntoResponse, Response},
-    routing::{any, get, post},
+    routing::{get, post},
 };
 use futures_util::stream;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, mpsc};
 
 use super::{
-    State, dead_letters, guard, inventory, metrics, page, plugins,
+    State, dead_letters, guard, inventory, metrics, page, plugins, preview,
     problem::Problem,
     readiness, replay,
     snapshot::{Group, Records, Topic},
@@ -36,7 +36,7 @@ pub(super) type Answer<T> = Result<Json<T>, Problem>;
 
 /// Every route, for a port that listens on `listen`.
 pub fn router(state: State, listen: SocketAddr) -> Router {
-    let replays = Arc::new(Mutex::new(()));
+    let (replays, previews) = (Arc::new(Mutex::new(())), Arc::new(Mutex::new(())));
     let api = Router::new()
         .route("/topics", get(topics))
         .route("/topics/{topic}", get(topic))
@@ -56,7 +56,10 @@ pub fn router(state: State, listen: SocketAddr) -> Router {
         .route("/plugins/{name}/abort", post(plugins::abort))
         .route("/replay", post(move |state, body| replay::replay(replays.clone(), state, body)))
         .nest("/dead-letters", dead_letters::routes())
-        .route("/key-preview", any(not_yet));
+        .route(
+            "/key-preview",
+            post(move |state, body| preview::preview(previews.clone(), state, body)),
+        );
     Router::new()
         .route("/", get(page::page))
         .route("/live", get(|| async { "live\n" }))
@@ -162,11 +165,6 @@ pub(super) async fn group(Extract(state): Extract<State>, Name(id): Name) -> Ans
 async fn not_found(request: Request) -> Problem {
     let detail = format!("there is nothing at {}", request.uri().path());
     Problem::new(StatusCode::NOT_FOUND, "unknown-route", detail)
-}
-
-async fn not_yet(request: Request) -> Problem {
-    let detail = format!("this version of Keyway does not offer {} yet", request.uri().path());
-    Problem::new(StatusCode::NOT_FOUND, "not-offered-yet", detail)
 }
 
 async fn method_not_allowed(request: Request) -> Problem {

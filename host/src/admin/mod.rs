@@ -15,6 +15,7 @@ pub mod members;
 mod metrics;
 mod page;
 mod plugins;
+pub mod preview;
 mod problem;
 mod readiness;
 pub mod replay;
@@ -73,6 +74,13 @@ pub trait Local: Send + Sync + 'static {
     /// # Errors
     /// There is none of that name, or it does not fit: in words.
     async fn through(&self, plugin: &str) -> Result<Arc<dyn dead_letters::Through>, String>;
+
+    /// The key selector of a topic as it serves, and another, for a look at what they decide.
+    async fn selectors(
+        &self,
+        topic: &str,
+        other: &preview::Other,
+    ) -> Result<preview::Sides, GenerationError>;
 
     /// What keeps this process from its work that neither the broker's health nor [`Local::view`] shows: that it
     /// still starts, or drains. Empty: nothing does.

@@ -188,6 +188,7 @@ impl From<GenerationError> for Problem {
             GenerationError::NoOlder(_) => (StatusCode::CONFLICT, "no-older-generation"),
             GenerationError::Ambiguous { .. } => (StatusCode::CONFLICT, "ambiguous-generation"),
             GenerationError::Serves(_) => (StatusCode::CONFLICT, "generation-serves"),
+            GenerationError::NoSelector(_) => (StatusCode::CONFLICT, "no-key-selector"),
             GenerationError::Unusable(_) => (StatusCode::CONFLICT, "generation-refused"),
             GenerationError::NotUsed { .. } => (StatusCode::CONFLICT, "plugin-not-used"),
             GenerationError::NotTried(_) => (StatusCode::CONFLICT, "not-tried"),

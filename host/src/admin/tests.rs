@@ -2,6 +2,7 @@
 
 mod doubles;
 mod generations;
+mod preview;
 
 use std::sync::Arc;
 
@@ -73,7 +74,6 @@ fn a_name_that_does_not_exist_is_a_problem_document() {
         ("/api/v1/topics/my-topic/records?partition=9", "unknown-partition"),
         ("/api/v1/groups/none", "unknown-group"),
         ("/api/v1/plugins/none", "unknown-plugin"),
-        ("/api/v1/key-preview", "not-offered-yet"),
         ("/nowhere", "unknown-route"),
     ] {
         let (status, problem) = port.get(path);

@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use super::{
     parts::{self, Parts},
     pauses::PauseError,
+    preview,
     redrive::through,
     replay::{Means, replay},
 };
@@ -22,6 +23,7 @@ use crate::{
     admin::{
         Choice, Local, SteerError,
         dead_letters::Through,
+        preview::{Other, Sides},
         replay::Request,
         snapshot::{ReplayLine, View},
     },
@@ -128,6 +130,10 @@ impl Local for LocalView {
 
     async fn through(&self, plugin: &str) -> Result<Arc<dyn Through>, String> {
         through(self.means(), &self.parts.config(), plugin).await
+    }
+
+    async fn selectors(&self, topic: &str, other: &Other) -> Result<Sides, GenerationError> {
+        preview::selectors(&self.parts.plugins, &self.parts.config(), topic, other).await
     }
 
     fn not_ready(&self) -> Vec<String> {

@@ -9,6 +9,7 @@ mod check;
 mod local;
 mod parts;
 mod pauses;
+mod preview;
 mod redrive;
 mod reload;
 mod replay;

@@ -23,8 +23,8 @@ use crate::{
 
 /// How long a gateway may take for one answer; it gives up on its broker before that.
 const TIME: Duration = Duration::from_secs(10);
-/// How long it may take to move a group: what is in flight has to end first.
-const SEEK_TIME: Duration = Duration::from_secs(45);
+/// How long it may take to do something: what is in flight may have to end first, a component may have to be compiled.
+const DO_TIME: Duration = Duration::from_secs(45);
 /// How long a broker that was only asked may take to close.
 const CLOSE: Duration = Duration::from_secs(2);
 /// Bytes of an answer.
@@ -145,7 +145,7 @@ impl Ask {
         path: &str,
         body: &impl Serialize,
     ) -> Result<Answer, Error> {
-        Ok(Answer { text: post(&self.url(settings)?, path, body, TIME)?, json: self.json })
+        Ok(Answer { text: post(&self.url(settings)?, path, body, DO_TIME)?, json: self.json })
     }
 
     /// Has the gateway do something. Where none answers at the address that is configured, does it on the broker itself,
@@ -157,7 +157,7 @@ impl Ask {
         body: &impl Serialize,
         without_gateway: impl AsyncFnOnce(&dyn Broker, &View) -> Result<T, String>,
     ) -> Result<Answer, Error> {
-        let answer = post(&self.url(settings)?, path, body, SEEK_TIME);
+        let answer = post(&self.url(settings)?, path, body, DO_TIME);
         let text = match answer {
             Ok(text) => text,
             Err(failure @ Failure::Refused { .. }) => return Err(failure.into()),

@@ -5,6 +5,7 @@ mod canary;
 mod inspect;
 mod list;
 mod new;
+mod preview;
 mod rollback;
 mod shadow;
 
@@ -31,6 +32,8 @@ pub(super) enum Plugin {
     Shadow(shadow::Shadow),
     /// Show records of which a shadow makes something else
     Diff(shadow::Diff),
+    /// Show where records would go under another key selector, and which would move to another partition
+    Preview(preview::Preview),
     /// Let the generation that is tried serve
     Promote(canary::Promote),
     /// End the trial of a generation
@@ -48,6 +51,7 @@ impl Plugin {
             Self::Canary(canary) => canary.run(settings),
             Self::Shadow(shadow) => shadow.run(settings),
             Self::Diff(diff) => diff.run(settings),
+            Self::Preview(preview) => preview.run(settings),
             Self::Promote(promote) => promote.run(settings),
             Self::Abort(abort) => abort.run(settings),
         }

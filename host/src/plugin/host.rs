@@ -111,6 +111,11 @@ pub enum GenerationError {
         /// What it may be, as whole digests.
         candidates: Vec<String>,
     },
+    /// The topic has no key selector.
+    #[error(
+        "topic {0:?} has no key selector whose generation that could be; give a component file"
+    )]
+    NoSelector(Arc<str>),
     /// It is the one that serves.
     #[error("{0} serves already")]
     Serves(String),
@@ -323,10 +328,10 @@ impl Host {
     }
 
     /// Does it whether or not whoever asked stays to hear of it.
-    pub(super) async fn on_a_task(
+    pub(super) async fn on_a_task<T: Send + 'static>(
         &self,
-        task: impl Future<Output = Result<(), GenerationError>> + Send + 'static,
-    ) -> Result<(), GenerationError> {
+        task: impl Future<Output = Result<T, GenerationError>> + Send + 'static,
+    ) -> Result<T, GenerationError> {
         let done = self.0.threads.handle().spawn(task).await;
         done.unwrap_or_else(|error| Err(GenerationError::Unusable(error.to_string())))
     }

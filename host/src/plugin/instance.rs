@@ -96,6 +96,12 @@ impl Settings {
         }
     }
 
+    /// The settings of `plugin` for a look at what it would do, of which nothing gets out but lines on the log.
+    pub(super) fn of_preview(owner: &str, plugin: &PluginUse, network: runtime::Handle) -> Self {
+        let (metrics, http) = (None, Outgoing::of_shadow());
+        Self { metrics, http, ..Self::new(owner, plugin, None, network) }
+    }
+
     /// Bytes that one call may hand over to the host, which holds them until they are judged: what may be emitted,
     /// and something for the records around it. Without this bound a list of a million times the same slice of the
     /// guest's memory would become a million copies.

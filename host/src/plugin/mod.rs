@@ -8,7 +8,7 @@
 //!   comes from, `entry` is one of them and exchanges its generation for all its uses at once; `reload` watches the
 //!   directory and says when.
 //! - `canary` tries another generation with a share of the records, and judges it; `shadow` runs one on records that are
-//!   handled, and compares; `rollout` begins and promotes them.
+//!   handled, and compares; `rollout` begins and promotes them. `preview` looks at a key selector that does not serve.
 //! - `history` is what a plugin's generations have been, and `archive` keeps it, and their bytes, on disk.
 //! - `component` makes a file into checked, compiled code (`interface` is the check, `cache` spares the compiler);
 //!   `instance` is the one place where a store is made; `usage` keeps the instances of one use.
@@ -42,6 +42,7 @@ mod instance;
 mod interface;
 mod limits;
 mod output;
+mod preview;
 mod registry;
 mod reload;
 mod rollout;

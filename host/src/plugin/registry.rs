@@ -72,6 +72,16 @@ impl Loader {
         Ok(Self { engine, linker, cache, runtime, network })
     }
 
+    /// The process's engine.
+    pub(super) fn engine(&self) -> Arc<Engine> {
+        self.engine.clone()
+    }
+
+    /// Where sockets are served.
+    pub(super) fn network(&self) -> runtime::Handle {
+        self.network.clone()
+    }
+
     /// Compiles on a thread where that disturbs nobody.
     pub(super) async fn load(
         &self,

@@ -233,7 +233,7 @@ impl Registry {
     }
 
     /// The generation that is meant.
-    async fn candidate(
+    pub(super) async fn candidate(
         &self,
         plugin: &Plugin,
         source: &Source,

@@ -107,7 +107,7 @@ impl Usage {
         settings: Arc<Settings>,
         max_instances: usize,
     ) -> Self {
-        let mut pinned = Self::new(
+        let pinned = Self::new(
             (self.plugin.clone(), component),
             (self.owner.clone(), self.role),
             settings,
@@ -115,8 +115,13 @@ impl Usage {
             self.isolation,
             max_instances,
         );
-        pinned.is_pinned = true;
-        pinned
+        pinned.pin()
+    }
+
+    /// Stays with its generation from now on, whichever serves.
+    pub(super) fn pin(mut self) -> Self {
+        self.is_pinned = true;
+        self
     }
 
     /// The generation that is tried beside the one that serves.

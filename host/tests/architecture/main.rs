@@ -57,6 +57,8 @@ const IMPORTS: &[Imports] = &[
             "http::Drained",
             "http::Server",
             "http::ServerLimits",
+            // A record that is given for a look is written as one that is sent.
+            "http::parse_record",
             "letter",
             "plugin::By",
             "plugin::CanaryStatus",
@@ -74,6 +76,9 @@ const IMPORTS: &[Imports] = &[
             "plugin::ShadowStatus",
             "plugin::UseMetrics",
             "plugin::UseStatus",
+            // The one rule of who decides, for a look at what would become of records.
+            "produce::SelectedBy",
+            "produce::decide",
             "record",
         ],
     },

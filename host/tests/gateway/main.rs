@@ -14,6 +14,7 @@ mod messaging;
 #[allow(dead_code, reason = "each test binary uses its part of the support")]
 mod plugins;
 mod replay;
+mod selectors;
 mod shadow;
 mod steering;
 mod swaps;

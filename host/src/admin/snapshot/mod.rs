@@ -13,6 +13,7 @@ mod group;
 mod idle;
 mod pause;
 mod plugin;
+mod preview;
 mod replay;
 mod topic;
 
@@ -29,6 +30,7 @@ pub use group::{
 pub use idle::Idle;
 pub use pause::{Pause, PausedPart};
 pub use plugin::{Canary, FirstOffset, Generation, Plugin, Refused, Shadow, Side, Use, plugins};
+pub use preview::{KeyPreview, Place, PreviewedPartition, PreviewedRecord};
 pub use replay::{Output, Range, ReplayLine};
 pub use topic::{Header, Partition, Payload, Record, Records, Topic, record, topic};
 

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use super::super::{
     Choice, Local, SteerError,
     dead_letters::Through,
-    replay,
+    preview, replay,
     snapshot::{Range, ReplayLine, View, example},
 };
 use crate::{
@@ -215,6 +215,17 @@ impl Local for ToldProcess {
 
     async fn through(&self, plugin: &str) -> Result<Arc<dyn Through>, String> {
         Err(format!("there is no plugin {plugin:?}"))
+    }
+
+    async fn selectors(
+        &self,
+        topic: &str,
+        other: &preview::Other,
+    ) -> Result<preview::Sides, GenerationError> {
+        match other {
+            preview::Other::Caller => Ok(preview::Sides { serving: None, other: None }),
+            _ => Err(GenerationError::NoSelector(topic.into())),
+        }
     }
 
     fn not_ready(&self) -> Vec<String> {

@@ -37,6 +37,17 @@ pub(super) fn parse(body: &Bytes, default_topic: Option<&Arc<str>>) -> Result<Ne
     Document { body }.record(text, default_topic)
 }
 
+/// Reads a record as `POST /send-message` takes it, of `topic` where it names none.
+///
+/// # Errors
+/// What is wrong, and where.
+pub fn parse_record(text: &Bytes, topic: &Arc<str>) -> Result<NewRecord, String> {
+    parse(text, Some(topic)).map_err(|problem| match problem.more.field {
+        Some(field) if !field.is_empty() => format!("{field}: {}", problem.detail),
+        _ => problem.detail,
+    })
+}
+
 /// The body that every text below is a part of, so that places and bytes can be had without a copy.
 #[derive(Clone, Copy)]
 struct Document<'a> {

@@ -1,0 +1,140 @@
+//! Key selectors: a look at what another one would decide, before it does.
+
+use std::fs;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::{
+    Gateway, configuration, directory, done, gateway::command, kafka, plugins, start, wait_until,
+};
+
+/// A topic whose key is at this pointer into the value.
+fn keyed(name: &str, pointer: &str) -> String {
+    format!(
+        "[[topics]]\nname = \"{name}\"\npartitions = 3\nkey-selector = {{ plugin = \"json-key\", config = {{ pointer = \"{pointer}\" }} }}\n"
+    )
+}
+
+fn value(number: usize) -> Value {
+    json!({"user": format!("user {number}"), "tenant": format!("tenant {}", number % 2)})
+}
+
+/// Where records of these numbers are written, as partition and key.
+fn sent(gateway: &Gateway, topic: &str, numbers: std::ops::Range<usize>) -> Vec<(Value, Value)> {
+    let one = |number| {
+        wait_until("it is written", || {
+            match gateway.send(&json!({"topic": topic, "key": "mine", "value": value(number)})) {
+                (200, answer) => Ok((answer["partition"].clone(), answer["key"].clone())),
+                (_, answer) => Err(format!("{answer}\n{}", gateway.tail())),
+            }
+        })
+    };
+    numbers.map(one).collect()
+}
+
+fn previewed(gateway: &Gateway, directory: &TempDir, arguments: &[&str]) -> Value {
+    let text = done(gateway, directory, &[&["plugin", "preview"], arguments, &["--json"]].concat());
+    serde_json::from_str(&text).expect("it is JSON")
+}
+
+/// Where the records of a look would go, as partition and key.
+fn placed(found: &Value, side: &str) -> Vec<(Value, Value)> {
+    let records = found["records"].as_array().expect("a list");
+    let place = |record: &Value| {
+        let place = &record[side];
+        (place["partition"].clone(), place["key"].clone())
+    };
+    records.iter().map(place).collect()
+}
+
+/// What was looked at comes true when the configuration changes.
+fn a_preview_comes_true(gateway: &Gateway, directory: &TempDir, topic: &str) {
+    let now = sent(gateway, topic, 0..20);
+    let found = previewed(gateway, directory, &[topic, "--set", "pointer=/tenant"]);
+    assert_eq!(found["previewed"], 20, "{found:#}");
+    assert_eq!(placed(&found, "serving").len(), 20);
+    let file = directory.path().join("sample.ndjson");
+    let record = |number| json!({"key": "mine", "value": value(number)}).to_string() + "\n";
+    fs::write(&file, (0..20).map(record).collect::<String>()).expect("it can be written");
+    let sample = file.to_str().expect("it is text");
+    let given = [topic, "--set", "pointer=/tenant", "--records", sample];
+    let found = previewed(gateway, directory, &given);
+    assert_eq!(placed(&found, "serving"), now, "what serves decides as it did");
+    let expected = placed(&found, "other");
+    let moved = now.iter().zip(&expected).filter(|((now, _), (then, _))| now != then).count();
+    assert_eq!((&found["moved"], &found["rekeyed"]), (&json!(moved), &json!(20)), "{found:#}");
+    let text = done(gateway, directory, &[&["plugin", "preview"], &given[..]].concat());
+    assert!(text.contains(&format!("20 records: {moved} move to another partition")), "{text}");
+
+    let changed = configuration(&[keyed(topic, "/tenant")]);
+    fs::write(directory.path().join("keyway.toml"), changed).expect("it can be written");
+    wait_until("the changed configuration is in force", || {
+        let key = &sent(gateway, topic, 0..1)[0].1;
+        if key == "tenant 0" { Ok(()) } else { Err(gateway.tail()) }
+    });
+    assert_eq!(sent(gateway, topic, 0..20), expected);
+}
+
+#[test]
+fn a_preview_of_another_configuration_says_where_records_then_go() {
+    let directory = directory(&[keyed("a", "/user")]);
+    let gateway = start(&directory);
+    a_preview_comes_true(&gateway, &directory, "a");
+}
+
+#[test]
+fn on_kafka_a_preview_of_another_configuration_says_where_records_then_go() {
+    let Some(servers) = kafka::shared(kafka::Kind::Kraft) else { return };
+    let name = format!("preview-{}", fastrand::u32(..));
+    let directory = directory(&[keyed(&name, "/user")]);
+    let environment = [("KAFKA_BOOTSTRAP_SERVERS", servers)];
+    let gateway = Gateway::start(directory.path(), &["run"], &environment);
+    a_preview_comes_true(&gateway, &directory, &name);
+}
+
+#[test]
+fn a_preview_of_a_file_a_kept_generation_or_the_callers_key_changes_nothing_that_serves() {
+    let directory = directory(&[keyed("a", "/user"), super::topic("b")]);
+    let gateway = start(&directory);
+    sent(&gateway, "a", 0..10);
+    let (_, before) = gateway.get("/api/v1/plugins/json-key");
+    let file = ["a", "--file", "plugins/fixed-key.wasm", "--set", "key=all"];
+    let found = previewed(&gateway, &directory, &file);
+    let partition = plugin_partition(&found);
+    assert_eq!(found["partitions"][partition]["other"], 10, "one key for all: {found:#}");
+    let found = previewed(&gateway, &directory, &["a", "--caller", "--last", "3"]);
+    assert_eq!((&found["previewed"], &found["moved"]), (&json!(3), &json!(0)), "{found:#}");
+    assert_eq!(found["other"], "caller");
+    let (_, after) = gateway.get("/api/v1/plugins/json-key");
+    assert_eq!((&after["generations"], &after["uses"]), (&before["generations"], &before["uses"]));
+    assert_eq!(gateway.get("/api/v1/plugins/fixed-key").0, 404, "it is not used");
+
+    plugins::install("fixed-key", &directory.path().join("plugins"), "json-key");
+    let first = before["generation"].as_str().expect("it serves");
+    wait_until("the file is refused, since it wants another configuration", || {
+        let (_, plugin) = gateway.get("/api/v1/plugins/json-key");
+        if plugin["last_error"].is_string() { Ok(()) } else { Err(plugin.to_string()) }
+    });
+    let found = previewed(&gateway, &directory, &["a", "--generation", first]);
+    assert_eq!(found["serving"], found["other"], "the one that serves may be named: {found:#}");
+    let arguments = ["plugin", "preview", "a", "--generation", "77"];
+    let (code, text) = gateway.command(directory.path(), &arguments);
+    assert!(code == 1 && text.contains("begins with \"77\""), "{text}");
+    let arguments = ["plugin", "preview", "b", "--generation", first];
+    let (code, text) = gateway.command(directory.path(), &arguments);
+    assert!(code == 1 && text.contains("no key selector"), "{text}");
+    let arguments = ["plugin", "preview", "b", "--caller", "--set", "a=b"];
+    assert_eq!(command(directory.path(), &arguments, &[]).0, 64);
+    // A topic without a key selector can be given one for the look.
+    let (status, answer) = gateway.send(&json!({"topic": "b", "key": "mine", "value": 1}));
+    assert_eq!(status, 200, "{answer}");
+    let found = previewed(&gateway, &directory, &[&["b"], &file[1..]].concat());
+    assert_eq!((&found["serving"], &found["rekeyed"]), (&json!("caller"), &json!(1)), "{found:#}");
+}
+
+/// The one partition that the other gives records.
+fn plugin_partition(found: &Value) -> usize {
+    let partitions = found["partitions"].as_array().expect("a list");
+    partitions.iter().position(|counts| counts["other"] != 0).expect("one has some")
+}
