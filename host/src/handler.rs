@@ -4,6 +4,8 @@
 //! knows the other. Nothing here decides what becomes of a failed record: a plugin says what happened, the
 //! operator's configuration says what follows.
 
+mod beginnings;
+
 use std::{
     fmt,
     sync::Arc,
@@ -12,6 +14,8 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
+
+pub(crate) use beginnings::Beginnings;
 
 use crate::record::{NewRecord, Record, TopicPartition};
 
@@ -132,12 +136,12 @@ pub struct RunReport {
     pub outcomes: Vec<Outcome>,
 }
 
-/// That a generation handled a record of a partition which came before all others that it has handled of it, as far as
-/// this process knows.
+/// That a generation handled, or as a key selector decided, a record of a partition which came before all others that it has
+/// handled or decided of it, as far as this process knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Beginning {
-    /// The group that handles the partition.
-    pub group: Arc<str>,
+    /// The group that handles the partition; `None`: it was decided on the way to the broker.
+    pub group: Option<Arc<str>>,
     /// The partition.
     pub partition: TopicPartition,
     /// The record's offset.

@@ -71,6 +71,7 @@ impl Local for LocalView {
             plugins: self.parts.plugins.statuses(),
             plugin_metrics: self.parts.plugins.metrics(),
             answers: self.parts.answers.by_status(),
+            skews: self.parts.producer.skews(),
         }
     }
 

@@ -160,7 +160,7 @@ impl Gateway {
         });
         let following = spawn(reload::follow(parts.clone(), config_file));
         let pausing = spawn(pauses::follow(parts.clone()));
-        let remembering = spawn(parts.clone().remember());
+        let watching = spawn(parts.clone().keep_watch());
         let (stop, stopped) = oneshot::channel::<()>();
         let serving = http.map(|server| serve(server, &parts, stopped));
 
@@ -172,7 +172,7 @@ impl Gateway {
         starting.abort();
         following.abort();
         pausing.abort();
-        remembering.abort();
+        watching.abort();
         drop(watch);
         drop(stop);
         let served = async {
@@ -181,6 +181,7 @@ impl Gateway {
             }
         };
         tokio::join!(served, parts.stop_groups(deadline - CLOSE));
+        parts.remember().await;
         parts.broker.close(deadline.saturating_duration_since(Instant::now())).await;
         drop(admin);
         tracing::info!("Drained.");

@@ -28,8 +28,8 @@ use crate::{
 /// The wait before a broker that did not answer is asked again for its topics.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 
-/// How often it is written where generations of plugins began.
-const REMEMBER: Duration = Duration::from_secs(1);
+/// How often it is written where generations of plugins began, and looked how records are shared out.
+const WATCH: Duration = Duration::from_secs(1);
 
 /// Everything that lives as long as the gateway.
 pub(super) struct Parts {
@@ -148,16 +148,20 @@ impl Parts {
             groups.running.clone()
         };
         futures_util::future::join_all(running.iter().map(|group| group.drain(deadline))).await;
+    }
+
+    /// Writes where generations began.
+    pub(super) async fn remember(&self) {
         self.note_beginnings();
         self.plugins.remember().await;
     }
 
-    /// Writes where generations began, until it is dropped.
-    pub(super) async fn remember(self: Arc<Self>) {
+    /// Writes it again and again, and judges how records are shared out, until it is dropped.
+    pub(super) async fn keep_watch(self: Arc<Self>) {
         loop {
-            tokio::time::sleep(REMEMBER).await;
-            self.note_beginnings();
-            self.plugins.remember().await;
+            tokio::time::sleep(WATCH).await;
+            self.remember().await;
+            self.producer.judge().await;
         }
     }
 
@@ -202,6 +206,7 @@ impl Parts {
         for group in &groups.running {
             self.plugins.note(group.take_beginnings());
         }
+        self.plugins.note(self.producer.take_beginnings());
     }
 
     pub(super) fn statuses(&self) -> Vec<GroupStatus> {

@@ -19,12 +19,12 @@ use crate::{
         replay::Request,
         snapshot::{Range, ReplayLine},
     },
-    broker::{Acknowledgement, Broker, BrokerError, ProduceError},
+    broker::{Broker, BrokerError, ProduceError},
     config::Config,
     dispatch::{Verdict, judge},
     handler::{Delivery, Outcome, RunReport},
     plugin::{Host, PluginError},
-    produce::{Producer, SendError},
+    produce::{Counted, Producer, SendError},
     record::{NewRecord, Place, Record, TopicPartition},
 };
 
@@ -136,7 +136,7 @@ impl Told {
 struct Output {
     records: u64,
     /// Empty in a dry run.
-    sent: Vec<Result<Acknowledgement, SendError>>,
+    sent: Vec<Result<Counted, SendError>>,
 }
 
 struct Replay<'a> {

@@ -14,7 +14,6 @@ use tokio::{
 
 use super::{
     Counters, Pauses, Scope,
-    beginnings::Beginnings,
     member::{End, Engine, Order, Shared, Wish},
     output::Output,
     status::{GroupStatus, MemberState, MemberStatus},
@@ -22,7 +21,7 @@ use super::{
 use crate::{
     broker::{Broker, MemberSpec},
     config,
-    handler::{Beginning, Generation, Handler},
+    handler::{Beginning, Beginnings, Generation, Handler},
     produce::Producer,
     record::TopicPartition,
 };

@@ -40,7 +40,6 @@ use self::{
 };
 use super::{
     Counters, Pauses,
-    beginnings::Beginnings,
     figures::Figures,
     lanes::{Lane, Lanes, Slot},
     output::Output,
@@ -53,7 +52,7 @@ use crate::{
         TransactError,
     },
     config,
-    handler::{Handler, RunReport},
+    handler::{Beginnings, Handler, RunReport},
     record::{NewRecord, TopicPartition},
 };
 

@@ -2,8 +2,8 @@
 //! output, dead letters and commits.
 //!
 //! [`Group`] is all that the gateway sees; [`OffsetMap`] is the format that other programs read and write, too. Within,
-//! `lanes`, `offsets`, `retry`, `batch` and `parked` are plain data structures that decide, `figures`, `timeline` and
-//! `beginnings` are what is shown of them, `pauses` is what operators want held back, `member` is the loop that acts, `partition` is what it
+//! `lanes`, `offsets`, `retry`, `batch` and `parked` are plain data structures that decide, `figures` and `timeline`
+//! are what is shown of them, `pauses` is what operators want held back, `member` is the loop that acts, `partition` is what it
 //! knows of one partition, `output` writes, and `give_back` handles what was parked. Nothing here knows which broker or
 //! what kind of plugin it works with.
 //!
@@ -12,7 +12,6 @@
 //! handled nor committed once its release was acknowledged.
 
 mod batch;
-mod beginnings;
 mod figures;
 mod give_back;
 mod group;

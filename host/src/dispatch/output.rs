@@ -12,10 +12,10 @@ pub use letters::note_seek;
 use tokio::sync::Mutex;
 
 use crate::{
-    broker::{Acknowledgement, Broker, ProduceError},
+    broker::{Broker, ProduceError},
     config,
     handler::{Outcome, RunReport, SelectError},
-    produce::{Producer, SendError},
+    produce::{Counted, Producer, SendError},
     record::NewRecord,
 };
 
@@ -106,14 +106,14 @@ impl Output {
         pause(wait).await;
     }
 
-    async fn send(&self, record: &NewRecord) -> Result<Acknowledgement, SendError> {
+    async fn send(&self, record: &NewRecord) -> Result<Counted, SendError> {
         self.producer.send(record.clone()).await.map(|sent| sent.acknowledgement)
     }
 
     /// Waits for one record's outputs; those that met trouble are sent again, in order, until they are written.
     async fn settle(
         &self,
-        pending: Vec<(NewRecord, Result<Acknowledgement, SendError>)>,
+        pending: Vec<(NewRecord, Result<Counted, SendError>)>,
     ) -> Result<(), String> {
         for (record, mut sent) in pending {
             let mut wait = FIRST_WAIT;

@@ -77,11 +77,12 @@ pub(super) struct Period {
     pub(super) first_offsets: Vec<FirstOffset>,
 }
 
-/// The lowest offset of a partition that a generation was given.
+/// The lowest offset of a partition that a generation was given, or that it decided as a key selector.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FirstOffset {
-    /// The group that handled it.
-    pub group: Arc<str>,
+    /// The group that handled it; `None`: a key selector decided it.
+    #[serde(default)]
+    pub group: Option<Arc<str>>,
     /// The topic.
     pub topic: Arc<str>,
     /// The partition.
@@ -305,10 +306,10 @@ fn remember(refusals: &mut Vec<Refusal>, refusal: &Refusal) {
 impl Period {
     fn note(&mut self, beginning: &Beginning) -> bool {
         let Beginning { group, partition, offset, .. } = beginning;
-        let place = (&**group, &*partition.topic, partition.partition);
-        let found = self
-            .first_offsets
-            .binary_search_by(|first| (&*first.group, &*first.topic, first.partition).cmp(&place));
+        let place = (group.as_deref(), &*partition.topic, partition.partition);
+        let found = self.first_offsets.binary_search_by(|first| {
+            (first.group.as_deref(), &*first.topic, first.partition).cmp(&place)
+        });
         match found {
             Ok(index) => {
                 let first = &mut self.first_offsets[index].offset;

@@ -52,7 +52,8 @@ pub struct GenerationStatus {
     pub fate: Fate,
     /// How many bytes are kept of it; `None`: it cannot be rolled back to any more.
     pub kept: Option<u64>,
-    /// The lowest offset of each partition that it was given, by members of the processes that share this history.
+    /// The lowest offset of each partition that it was given, or that it decided as a key selector, in the processes that
+    /// share this history.
     pub first_offsets: Vec<FirstOffset>,
 }
 

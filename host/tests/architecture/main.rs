@@ -76,6 +76,10 @@ const IMPORTS: &[Imports] = &[
             "plugin::ShadowStatus",
             "plugin::UseMetrics",
             "plugin::UseStatus",
+            "produce::Hot",
+            "produce::Share",
+            "produce::Skew",
+            "produce::Skewed",
             // The one rule of who decides, for a look at what would become of records.
             "produce::SelectedBy",
             "produce::decide",

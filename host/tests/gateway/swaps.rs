@@ -21,7 +21,7 @@ use super::{
 const SENDERS: u64 = 4;
 
 /// Puts a generation of a plugin there that does the same under another digest.
-fn vary(directory: &Path, plugin: &str, number: u8) {
+pub(super) fn vary(directory: &Path, plugin: &str, number: u8) {
     let mut bytes = fs::read(plugins::built().join(format!("{plugin}.wasm"))).expect("it is there");
     bytes.extend([0, 3, 1, b'v', number]); // a custom section
     let file = directory.join(format!("plugins/{plugin}.wasm"));

@@ -140,7 +140,7 @@ async fn an_older_generation_that_does_not_suit_its_use_any_more_changes_nothing
 async fn where_a_generation_began_is_known_over_a_restart() {
     let (mut fixture, handler, watch, generations) = generations(2).await;
     let beginning = |generation: &Generation, offset| Beginning {
-        group: "g".into(),
+        group: Some("g".into()),
         partition: TopicPartition::new("t", 0),
         offset,
         generation: generation.clone(),

@@ -47,6 +47,7 @@ impl Comparison {
             topic: topic.to_owned(),
             serving,
             other,
+            reconfigured: false,
             previewed: 0,
             moved: 0,
             rekeyed: 0,

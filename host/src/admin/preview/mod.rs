@@ -104,7 +104,8 @@ pub(super) async fn preview(
     let partitions = in_time(state.broker.partitions(&request.topic)).await?.0;
     let candidates = request.candidates(&state).await?;
     let sides = state.local.selectors(&request.topic, &other).await?;
-    Ok(axum::Json(sides.compare(&request.topic, partitions, candidates).await))
+    let found = sides.compare(&request.topic, partitions, candidates).await;
+    Ok(axum::Json(KeyPreview { reconfigured: request.config.is_some(), ..found }))
 }
 
 impl Request {

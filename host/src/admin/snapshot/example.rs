@@ -1,7 +1,7 @@
 //! A process, a topic and a group for tests: two members that read here, one that waits, and one elsewhere.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -16,6 +16,7 @@ use crate::{
         By, CanaryStatus, Comparisons, Difference, Fate, Figures, FirstOffset, GenerationStatus,
         MetricValue, PluginStatus, RefusedStatus, Role, ShadowStatus, UseMetrics, UseStatus,
     },
+    produce,
     record::{NewRecord, TopicPartition},
 };
 
@@ -125,6 +126,7 @@ pub(crate) fn view() -> View {
         taken: SystemTime::UNIX_EPOCH + Duration::from_millis(5_500),
         config: config(),
         answers: vec![(200, 7), (503, 1)],
+        skews: HashMap::from([("my-topic".into(), skew())]),
         groups: vec![GroupStatus {
             id: "my-topic-group-1".into(),
             pauses: Arc::default(),
@@ -156,6 +158,18 @@ pub(crate) fn view() -> View {
                 ),
             ]),
         }],
+    }
+}
+
+/// Most records go to partition 0, by their keys.
+fn skew() -> produce::Skew {
+    let hot = |key: &'static str, most, least| produce::Hot { key: key.into(), most, least };
+    let share = |records| produce::Share { records, bytes: 10 * records, spread: 0 };
+    produce::Skew {
+        partitions: vec![share(180), share(20)],
+        hottest: vec![hot("ada", 150, 140)],
+        hottest_of_callers: Some(vec![hot("k", 200, 200)]),
+        skewed: Some(produce::Skewed { partition: 0, share: 0.9 }),
     }
 }
 
@@ -233,7 +247,7 @@ fn print() -> PluginStatus {
     let mut print = plugin("print", 0x0a, Role::Handler);
     print.last_error = Some(error.clone());
     print.generations[0].first_offsets = vec![FirstOffset {
-        group: "my-topic-group-1".into(),
+        group: Some("my-topic-group-1".into()),
         topic: "my-topic".into(),
         partition: 0,
         offset: 17,

@@ -15,9 +15,10 @@ mod pause;
 mod plugin;
 mod preview;
 mod replay;
+mod skew;
 mod topic;
 
-use std::{sync::Arc, time::SystemTime};
+use std::{collections::HashMap, sync::Arc, time::SystemTime};
 
 use serde::{Deserialize, Serialize};
 
@@ -32,12 +33,14 @@ pub use pause::{Pause, PausedPart};
 pub use plugin::{Canary, FirstOffset, Generation, Plugin, Refused, Shadow, Side, Use, plugins};
 pub use preview::{KeyPreview, Place, PreviewedPartition, PreviewedRecord};
 pub use replay::{Output, Range, ReplayLine};
+pub use skew::{PartitionShare, Skew, SkewWarning, WrittenKey};
 pub use topic::{Header, Partition, Payload, Record, Records, Topic, record, topic};
 
 use crate::{
     config::{self, Config},
     dispatch::GroupStatus,
     plugin::{PluginStatus, UseMetrics},
+    produce,
 };
 
 /// One process: what it is configured to do, and what runs of that.
@@ -55,6 +58,8 @@ pub struct View {
     pub plugin_metrics: Vec<UseMetrics>,
     /// How often the data port has answered with each status.
     pub answers: Vec<(u16, u64)>,
+    /// How the records are shared out that were written in the last one to two minutes, by topic.
+    pub skews: HashMap<Arc<str>, produce::Skew>,
 }
 
 impl View {
@@ -67,6 +72,7 @@ impl View {
             plugins: Vec::new(),
             plugin_metrics: Vec::new(),
             answers: Vec::new(),
+            skews: HashMap::new(),
         }
     }
 

@@ -57,7 +57,7 @@ pub struct Generation {
     pub state: String,
     /// How many bytes are kept of it; `null`: it cannot be rolled back to.
     pub bytes: Option<u64>,
-    /// The first record of each partition that it was given.
+    /// The first record of each partition that it was given, or that it decided as a key selector.
     pub first_offsets: Vec<FirstOffset>,
 }
 
@@ -75,8 +75,8 @@ pub struct Refused {
 /// Where a generation began on one partition.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FirstOffset {
-    /// The group that handled it.
-    pub group: String,
+    /// The group that handled it; `null`: a key selector decided it.
+    pub group: Option<String>,
     /// The topic.
     pub topic: String,
     /// The partition.
@@ -237,7 +237,7 @@ fn side(figures: &Figures) -> Side {
 
 fn generation(status: &GenerationStatus) -> Generation {
     let first_offsets = status.first_offsets.iter().map(|first| FirstOffset {
-        group: first.group.to_string(),
+        group: first.group.as_deref().map(str::to_owned),
         topic: first.topic.to_string(),
         partition: first.partition,
         offset: first.offset,

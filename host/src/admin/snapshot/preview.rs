@@ -13,6 +13,8 @@ pub struct KeyPreview {
     pub serving: String,
     /// Who would decide: `NAME@GENERATION`, or `caller`.
     pub other: String,
+    /// Whether the other has a configuration of its own.
+    pub reconfigured: bool,
     /// Records that both were asked for.
     pub previewed: usize,
     /// Of them, those whose partition would be another. One that is spread has a partition under neither: it moves where the

@@ -6,11 +6,11 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{PluginGeneration, View};
+use super::{PluginGeneration, Skew, View, skew};
 use crate::{broker::TopicInfo, record};
 
 /// A topic.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Topic {
     /// Its name.
     pub name: String,
@@ -18,6 +18,9 @@ pub struct Topic {
     pub partitions: Vec<Partition>,
     /// What decides keys and partitions of its records; `null`: the caller.
     pub key_selector: Option<PluginGeneration>,
+    /// How the records are shared out that this process has written to it in the last one to two minutes; `null`: none.
+    #[serde(default)] // not in the answers of older gateways
+    pub skew: Option<Skew>,
 }
 
 /// The two ends of a partition.
@@ -97,6 +100,7 @@ pub fn topic(info: &TopicInfo, view: &View) -> Topic {
         name: info.name.to_string(),
         partitions: partitions.collect(),
         key_selector: key_selector(&info.name, view),
+        skew: view.skews.get(&info.name).and_then(|skew| skew::skew(skew, info.partitions.len())),
     }
 }
 
@@ -144,6 +148,18 @@ mod tests {
                     {"partition": 2, "beginning_offset": 0, "end_offset": 0},
                 ],
                 "key_selector": {"plugin": "json-key", "generation": "0b0b0b0b0b0b"},
+                "skew": {
+                    "records": 200,
+                    "bytes": 2000,
+                    "partitions": [
+                        {"partition": 0, "records": 180, "bytes": 1800, "percent": 90.0},
+                        {"partition": 1, "records": 20, "bytes": 200, "percent": 10.0},
+                        {"partition": 2, "records": 0, "bytes": 0, "percent": 0.0},
+                    ],
+                    "hottest": [{"key": "ada", "records": 150, "at_least": 140}],
+                    "hottest_of_callers": [{"key": "k", "records": 200, "at_least": 200}],
+                    "warning": {"partition": 0, "percent": 90.0},
+                },
             })
         );
     }

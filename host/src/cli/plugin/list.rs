@@ -136,7 +136,8 @@ fn history(out: &mut dyn Write, plugin: &Plugin, style: Style) -> io::Result<()>
 /// The first of its first offsets, and how many more there are.
 fn began_at(generation: &Generation) -> Option<String> {
     let (first, others) = generation.first_offsets.split_first()?;
-    let place = format!("{}/{}@{} ({})", first.topic, first.partition, first.offset, first.group);
+    let by = first.group.as_ref().map(|group| format!(" ({group})")).unwrap_or_default();
+    let place = format!("{}/{}@{}{by}", first.topic, first.partition, first.offset);
     match others.len() {
         0 => Some(place),
         more => Some(format!("{place}, and {}", count(more as u64, "other partition"))),

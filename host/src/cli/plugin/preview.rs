@@ -38,7 +38,7 @@ Examples:
   keyway plugin preview my-topic --caller";
 
 /// Records that are shown.
-const SHOWN: usize = 20;
+const SHOWN: usize = 10;
 /// Characters of a key, and of an error.
 const KEY: usize = 24;
 const REASON: usize = 100;
@@ -119,7 +119,8 @@ fn records(file: &Path) -> Result<Vec<Box<RawValue>>, Error> {
 fn print(out: &mut dyn Write, found: &KeyPreview, style: Style) -> io::Result<()> {
     let all = count(found.previewed as u64, "record");
     let (name, serving, other) = (style.bold(&found.topic), &found.serving, &found.other);
-    writeln!(out, "{name}: keys by {serving} now, by {other} then")?;
+    let configured = if found.reconfigured { " with another configuration" } else { "" };
+    writeln!(out, "{name}: keys by {serving} now, by {other}{configured} then")?;
     let moved = match found.moved {
         0 => style.good("0 move"),
         moved => style.warning(&format!("{moved} move")),
@@ -208,6 +209,7 @@ mod tests {
             topic: "t".into(),
             serving: "json-key@0b0b0b0b0b0b".into(),
             other: "caller".into(),
+            reconfigured: false,
             previewed: 3,
             moved: 1,
             rekeyed: 1,

@@ -87,7 +87,8 @@ impl Engine {
         if let Some(first) = deliveries.first().filter(|_| !on_trial) {
             let offset = first.record.offset;
             if partition.handled_by(&generation, offset) {
-                let (group, partition) = (self.shared.group.id.clone(), partition.name.clone());
+                let group = Some(self.shared.group.id.clone());
+                let partition = partition.name.clone();
                 let at = SystemTime::now();
                 let beginning =
                     Beginning { group, partition, offset, generation: generation.clone(), at };

@@ -29,11 +29,10 @@ use crate::{
     config::{self, Allow, Group, Isolation, Limits, OnReject, Ordering, PluginUse, Retry, Start},
     dispatch::{
         Counters, Scope,
-        beginnings::Beginnings,
         output::Output,
         status::{MemberState, MemberStatus},
     },
-    handler::{Delivery, Generation, Handler, Outcome, RunReport},
+    handler::{Beginnings, Delivery, Generation, Handler, Outcome, RunReport},
     produce::Producer,
     record::{NewRecord, Record, TopicPartition},
 };

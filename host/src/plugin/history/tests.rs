@@ -26,7 +26,7 @@ fn history(steps: &[(u8, By)]) -> History {
 
 fn beginning(byte: u8, offset: u64, second: u64) -> Change {
     Change::Begin(Beginning {
-        group: "g".into(),
+        group: Some("g".into()),
         partition: TopicPartition::new("t", 0),
         offset,
         generation: Generation { plugin: "p".into(), digest: [byte; 32] },

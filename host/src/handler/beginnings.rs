@@ -1,22 +1,22 @@
-//! Where generations began on the partitions of a group, until somebody takes note of it. Plain data.
+//! Where generations began on partitions, until somebody takes note of it. Plain data.
 
 use std::{
     collections::VecDeque,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use crate::handler::Beginning;
+use super::Beginning;
 
 /// What waits at the most; the oldest go first.
 const MOST: usize = 4096;
 
-/// What members of a group have seen of generations.
+/// What was seen of generations.
 #[derive(Debug, Default)]
-pub(super) struct Beginnings(Mutex<VecDeque<Beginning>>);
+pub(crate) struct Beginnings(Mutex<VecDeque<Beginning>>);
 
 impl Beginnings {
     /// Adds one.
-    pub(super) fn add(&self, beginning: Beginning) {
+    pub(crate) fn add(&self, beginning: Beginning) {
         let mut waiting = self.lock();
         if waiting.len() == MOST {
             waiting.pop_front();
@@ -25,7 +25,7 @@ impl Beginnings {
     }
 
     /// All that have come since this was asked last.
-    pub(super) fn take(&self) -> Vec<Beginning> {
+    pub(crate) fn take(&self) -> Vec<Beginning> {
         std::mem::take(&mut *self.lock()).into()
     }
 

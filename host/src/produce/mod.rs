@@ -1,18 +1,33 @@
 //! The produce path, for callers and for handlers' output alike: the topic's key selector chooses, the broker writes.
 //!
 //! An explicit partition wins; else the topic's key selector decides (it sees the caller's key); else the caller's
-//! key; else the record is spread. Owns no queue: the broker's is the bound.
+//! key; else the record is spread. Owns no queue: the broker's is the bound. What was written is counted on the way back
+//! (`tallies`): how each topic's records are shared out (`skew`, with the hottest keys by a `sketch`), and where each
+//! generation of a key selector began.
 
-use std::{collections::HashMap, future::Future, sync::Arc};
+mod sketch;
+mod skew;
+mod tallies;
+
+use std::{collections::HashMap, future::Future, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use tokio::time::Instant;
+
+pub use sketch::Hot;
+pub use skew::{Share, Skew, Skewed};
+pub use tallies::Counted;
+use tallies::{Pending, Tallies};
 
 use crate::{
-    broker::{Acknowledgement, Broker, BrokerError, ProduceError},
-    handler::{Generation, SelectError, Selector, Target},
+    broker::{Broker, BrokerError, ProduceError},
+    handler::{Beginning, Generation, SelectError, Selector, Target},
     record::NewRecord,
 };
+
+/// How long the broker may take to say how many partitions a topic has that is judged.
+const ASK: Duration = Duration::from_secs(1);
 
 /// Key selectors, by the topic that they decide for.
 pub type Selectors = HashMap<Arc<str>, Arc<dyn Selector>>;
@@ -22,13 +37,14 @@ pub type Selectors = HashMap<Arc<str>, Arc<dyn Selector>>;
 pub struct Producer {
     broker: Arc<dyn Broker>,
     selectors: Arc<ArcSwap<Selectors>>,
+    tallies: Arc<Tallies>,
 }
 
 /// A record on its way to the broker.
 #[derive(Debug)]
 pub struct Sent {
     /// Resolves when the record is durable.
-    pub acknowledgement: Acknowledgement,
+    pub acknowledgement: Counted,
     /// The topic it is written to.
     pub topic: Arc<str>,
     /// The key it is written with.
@@ -62,7 +78,8 @@ pub enum SendError {
 impl Producer {
     /// A producer over `broker` that asks `selectors`.
     pub fn new(broker: Arc<dyn Broker>, selectors: Selectors) -> Self {
-        Self { broker, selectors: Arc::new(ArcSwap::from_pointee(selectors)) }
+        let selectors = Arc::new(ArcSwap::from_pointee(selectors));
+        Self { broker, selectors, tallies: Arc::default() }
     }
 
     /// Asks other selectors from the next record on, in every clone.
@@ -72,11 +89,47 @@ impl Producer {
 
     /// Chooses where the record goes and hands it to the broker. The acknowledgement is still to be waited for.
     pub async fn send(&self, mut record: NewRecord) -> Result<Sent, SendError> {
+        let of_caller = record.key.clone();
         let selected_by = self.choose(&mut record).await?;
         let topic = record.topic.clone();
         let key = record.key.clone();
+        let pending = Pending {
+            topic: topic.clone(),
+            key: key.clone(),
+            spread: key.is_none() && record.partition.is_none(),
+            bytes: record.size(),
+            selected: match &selected_by {
+                SelectedBy::Selector(generation) => Some((generation.clone(), of_caller)),
+                _ => None,
+            },
+        };
         let acknowledgement = self.broker.produce(record);
+        let acknowledgement = Counted::new(acknowledgement, self.tallies.clone(), pending);
         Ok(Sent { acknowledgement, topic, key, selected_by })
+    }
+
+    /// How the records are shared out that were sent and acknowledged in the last one to two minutes, by topic. What goes
+    /// in transactions is not counted.
+    pub fn skews(&self) -> HashMap<Arc<str>, Skew> {
+        self.tallies.skews()
+    }
+
+    /// Lets time pass for [`Self::skews`], and logs which topics have come to be skewed, or to be so no more. To be called
+    /// every second or so.
+    pub async fn judge(&self) {
+        self.tallies.turn(Instant::now());
+        for topic in self.tallies.topics() {
+            // A broker that does not answer leaves the judgement as it is.
+            let partitions = tokio::time::timeout(ASK, self.broker.partitions(&topic)).await;
+            if let Ok(Ok(partitions)) = partitions {
+                self.tallies.judge(&topic, partitions);
+            }
+        }
+    }
+
+    /// Where generations of key selectors began, as far as was seen since this was asked last.
+    pub fn take_beginnings(&self) -> Vec<Beginning> {
+        self.tallies.beginnings.take()
     }
 
     /// Chooses where the record goes, and leaves it at that: it comes to have its key and its partition as they are to be
