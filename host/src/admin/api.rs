@@ -130,11 +130,11 @@ async fn topic(Extract(state): Extract<State>, Name(name): Name) -> Answer<Topic
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Look {
-    #[serde(default)]
-    partition: u32,
-    #[serde(default)]
-    offset: u64,
+    partition: Option<u32>,
+    offset: Option<u64>,
     limit: Option<usize>,
+    /// The last so many of all partitions.
+    last: Option<usize>,
 }
 
 async fn records(
@@ -142,16 +142,27 @@ async fn records(
     Name(topic): Name,
     look: Result<Query<Look>, QueryRejection>,
 ) -> Answer<Records> {
-    let Query(look) = look.map_err(|rejection| {
-        Problem::new(StatusCode::BAD_REQUEST, "invalid-parameter", rejection.body_text())
-    })?;
-    let limit = look.limit.unwrap_or(RECORDS);
-    if !(1..=MOST_RECORDS).contains(&limit) {
-        let detail = format!("limit is from 1 to {MOST_RECORDS}, not {limit}");
-        return Err(Problem::new(StatusCode::BAD_REQUEST, "invalid-parameter", detail));
+    let invalid = |detail| Problem::new(StatusCode::BAD_REQUEST, "invalid-parameter", detail);
+    let Query(look) = look.map_err(|rejection| invalid(rejection.body_text()))?;
+    let limit = |name, limit| match limit {
+        1..=MOST_RECORDS => Ok(limit),
+        _ => Err(invalid(format!("{name} is from 1 to {MOST_RECORDS}, not {limit}"))),
+    };
+    match look {
+        Look { partition: None, offset: None, limit: None, last: Some(last) } => {
+            let last = limit("last", last)?;
+            in_time(inventory::last_records(&*state.broker, &topic, last)).await
+        }
+        Look { last: Some(_), .. } => {
+            Err(invalid("last is of all partitions: give it alone".to_owned()))
+        }
+        Look { partition, offset, limit: given, last: None } => {
+            let limit = limit("limit", given.unwrap_or(RECORDS))?;
+            let at = TopicPartition::new(topic, partition.unwrap_or_default());
+            in_time(inventory::records(&*state.broker, &at, offset.unwrap_or_default(), limit))
+                .await
+        }
     }
-    let at = TopicPartition::new(topic, look.partition);
-    in_time(inventory::records(&*state.broker, &at, look.offset, limit)).await
 }
 
 async fn groups(Extract(state): Extract<State>) -> Answer<Vec<Group>> {

@@ -8,7 +8,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use super::snapshot::{self, Group, Records, Topic, View};
 use crate::{
     broker::{Broker, BrokerError, GroupInfo, GroupState, TopicInfo, process_name},
-    record::TopicPartition,
+    record::{Record, TopicPartition},
 };
 
 /// Questions to the broker at one time.
@@ -35,20 +35,63 @@ pub async fn records(
     offset: u64,
     limit: usize,
 ) -> Result<Records, BrokerError> {
+    let records = fetch(broker, at, offset, limit).await?;
+    Ok(Records { records: records.iter().map(snapshot::record).collect() })
+}
+
+/// The last `limit` records of a topic, all partitions together, in the order of their times; fewer where they are large, or
+/// where offsets of a partition have no record.
+pub async fn last_records(
+    broker: &dyn Broker,
+    topic: &str,
+    limit: usize,
+) -> Result<Records, BrokerError> {
+    let mut records: Vec<Record> = Vec::new();
+    let info = broker.topic(topic).await?;
+    for (partition, offsets) in (0..).zip(&info.partitions) {
+        let from = offsets.beginning.max(offsets.end.saturating_sub(limit as u64));
+        if from < offsets.end {
+            records
+                .extend(fetch(broker, &TopicPartition::new(topic, partition), from, limit).await?);
+            keep_last(&mut records, limit);
+        }
+    }
+    Ok(Records { records: records.iter().map(snapshot::record).collect() })
+}
+
+/// Sorts by time, and leaves the last ones, as many as one look may have.
+fn keep_last(records: &mut Vec<Record>, limit: usize) {
+    records.sort_by_key(|record| (record.timestamp, record.partition, record.offset));
+    let mut bytes = 0;
+    let fit = records.iter().rev().take(limit).take_while(|record| {
+        let room = bytes < FETCH_BYTES;
+        bytes += record.size();
+        room
+    });
+    let left_out = records.len() - fit.count();
+    records.drain(..left_out);
+}
+
+async fn fetch(
+    broker: &dyn Broker,
+    at: &TopicPartition,
+    offset: u64,
+    limit: usize,
+) -> Result<Vec<Record>, BrokerError> {
     let (mut records, mut next, mut bytes) = (Vec::new(), offset, 0);
     while records.len() < limit && bytes < FETCH_BYTES {
         let wanted = FETCH_RECORDS.min(limit - records.len());
         let fetched = broker.records(at, next, wanted).await?;
         let Some(last) = fetched.last() else { break };
         next = last.offset + 1;
-        bytes += fetched.iter().map(|record| record.size()).sum::<usize>();
+        bytes += fetched.iter().map(Record::size).sum::<usize>();
         let at_the_end = fetched.len() < wanted;
-        records.extend(fetched.iter().map(snapshot::record));
+        records.extend(fetched);
         if at_the_end {
             break;
         }
     }
-    Ok(Records { records })
+    Ok(records)
 }
 
 /// Every group that the broker or this process knows, by id.
@@ -95,5 +138,35 @@ async fn group_info(broker: &dyn Broker, view: &View, id: &str) -> Result<GroupI
             })
         }
         answer => answer,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_records_of_all_partitions_are_kept_in_the_order_of_their_times() {
+        let record = |partition, offset, timestamp, bytes: usize| Record {
+            topic: "t".into(),
+            partition,
+            offset,
+            timestamp: Some(timestamp),
+            key: None,
+            value: Some(vec![0; bytes].into()),
+            headers: Vec::new(),
+        };
+        let places = |records: &[Record]| -> Vec<_> {
+            records.iter().map(|record| (record.partition, record.offset)).collect()
+        };
+        let all =
+            [record(0, 5, 10, 1), record(0, 6, 30, 1), record(1, 0, 20, 1), record(1, 1, 30, 1)];
+        let mut records = all.to_vec();
+        keep_last(&mut records, 3);
+        assert_eq!(places(&records), [(1, 0), (0, 6), (1, 1)]);
+        let mut large: Vec<_> =
+            (0..4).map(|offset| record(0, offset, offset, FETCH_BYTES / 2)).collect();
+        keep_last(&mut large, 4);
+        assert_eq!(places(&large), [(0, 2), (0, 3)]);
     }
 }

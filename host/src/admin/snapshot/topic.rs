@@ -89,6 +89,19 @@ impl From<&Bytes> for Payload {
     }
 }
 
+impl Payload {
+    /// The bytes; an error where what says that it is base64 is not.
+    ///
+    /// # Errors
+    /// What is wrong with the base64.
+    pub fn bytes(self) -> Result<Bytes, base64::DecodeError> {
+        match self {
+            Self::Text(text) => Ok(text.into()),
+            Self::Binary { base64 } => BASE64_STANDARD.decode(base64).map(Bytes::from),
+        }
+    }
+}
+
 /// A topic, with the key selector that the view's configuration gives it.
 pub fn topic(info: &TopicInfo, view: &View) -> Topic {
     let partitions = (0..).zip(&info.partitions).map(|(partition, offsets)| Partition {
