@@ -1,6 +1,10 @@
 //! Questions about a configuration that only the world can answer: do its plugins load, is its broker there?
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use super::{Error, lines, parts};
 use crate::{
@@ -55,21 +59,29 @@ pub(super) fn describe(broker: &config::Broker) -> String {
     }
 }
 
-/// A plugin host for a configuration that loads what the files hold, and leaves nothing behind.
+/// A plugin host for a directory that loads what the files hold, and leaves nothing behind.
+///
+/// # Errors
+/// The engine or its threads cannot be had.
+pub fn plugin_host(directory: &Path) -> Result<Host, Error> {
+    host_with(directory, None)
+}
+
+/// The same for a configuration.
 pub(super) fn host(config: &Config) -> Result<Host, Error> {
-    host_with(config, None)
+    plugin_host(&config.plugins.directory)
 }
 
 /// The plugin host of a gateway, which goes on with the generations that served before.
 pub(super) fn host_with_history(config: &Config) -> Result<Host, Error> {
     let (config::Broker::Embedded { path, .. } | config::Broker::Kafka { path, .. }) =
         &config.broker;
-    host_with(config, Some(path.join("plugins")))
+    host_with(&config.plugins.directory, Some(path.join("plugins")))
 }
 
-fn host_with(config: &Config, history_directory: Option<PathBuf>) -> Result<Host, Error> {
+fn host_with(directory: &Path, history_directory: Option<PathBuf>) -> Result<Host, Error> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let directory = config.plugins.directory.clone();
+    let directory = directory.to_owned();
     let cache_directory = cache_directory().unwrap_or_else(|| directory.join(".cache"));
     let settings = HostSettings { directory, cache_directory, history_directory, threads };
     Host::new(settings).map_err(Error::failed)

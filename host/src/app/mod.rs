@@ -21,7 +21,7 @@ use tokio::{sync::oneshot, task::JoinHandle, time::Instant};
 use local::LocalView;
 use parts::Parts;
 
-pub use check::{Finding, broker, check};
+pub use check::{Finding, broker, check, plugin_host};
 pub use redrive::through_alone;
 pub use replay::replay_alone;
 

@@ -176,8 +176,7 @@ impl Ask {
 }
 
 impl Answer {
-    /// Prints the answer: as it is where JSON is wanted, else as `print` does. An answer about one thing is a list
-    /// of one.
+    /// Prints the answer: as it is where JSON is wanted, else as `print` does.
     pub(super) fn print<T: DeserializeOwned>(
         self,
         out: &mut dyn Write,
@@ -186,16 +185,20 @@ impl Answer {
         if self.json {
             return Ok(writeln!(out, "{}", self.text)?);
         }
+        Ok(print(out, &self.read()?)?)
+    }
+
+    /// The answer as a list; one about one thing is a list of one.
+    pub(super) fn read<T: DeserializeOwned>(&self) -> Result<Vec<T>, Error> {
         let list = match self.text.starts_with('[') {
             true => serde_json::from_str(&self.text),
             false => serde_json::from_str(&self.text).map(|one| vec![one]),
         };
-        let list: Vec<T> = list.map_err(|error| {
+        list.map_err(|error| {
             Error::Failed(format!(
                 "the gateway's answer is not understood, it may be of another version; --json shows it: {error}"
             ))
-        })?;
-        Ok(print(out, &list)?)
+        })
     }
 }
 

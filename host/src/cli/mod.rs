@@ -121,10 +121,10 @@ impl Cli {
     }
 
     /// Which log lines are shown where the environment does not say: a gateway says what it does, a question only
-    /// what is wrong. `dev` shows what happens in its own way, and what plugins log.
+    /// what is wrong. `dev` shows what happens in its own way, and what plugins log; so does a plugin's test.
     pub fn log_filter(&self) -> &'static str {
         match self.command {
-            Command::Dev => "warn,plugin=info",
+            Command::Dev | Command::Plugin(plugin::Plugin::Test(_)) => "warn,plugin=info",
             Command::Run(_) => "info",
             _ => "warn",
         }

@@ -8,6 +8,7 @@ mod new;
 mod preview;
 mod rollback;
 mod shadow;
+mod test;
 
 use clap::Subcommand;
 
@@ -20,6 +21,8 @@ pub(super) enum Plugin {
     New(new::New),
     /// Build plugins from their sources, in whatever language
     Build(build::Build),
+    /// Run a plugin without a gateway: on records of a file, a topic or dead letters, against what is expected
+    Test(test::Test),
     /// Show the plugins of a running gateway, who uses them, and what their generations were
     List(list::List),
     /// Show what a component exports, what it asks for, and what the configuration grants it
@@ -45,6 +48,7 @@ impl Plugin {
         match self {
             Self::New(new) => new.run(settings),
             Self::Build(build) => build.run(settings),
+            Self::Test(test) => test.run(settings),
             Self::List(list) => list.run(settings),
             Self::Inspect(inspect) => inspect.run(settings),
             Self::Rollback(rollback) => rollback.run(settings),

@@ -23,6 +23,16 @@ impl Settings {
         Self { path }
     }
 
+    /// The same, with this file where none was named.
+    pub(super) fn or(&self, file: PathBuf) -> Self {
+        Self::new(Some(self.path.clone().unwrap_or(file)))
+    }
+
+    /// The file that is read, which need not be there.
+    pub(super) fn file(&self) -> PathBuf {
+        self.path.clone().unwrap_or_else(|| config::FILE.into())
+    }
+
     /// Everything that the file and the environment say.
     ///
     /// # Errors

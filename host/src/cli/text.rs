@@ -3,6 +3,7 @@
 use std::{
     fmt::Write as _,
     io::{self, IsTerminal, Write},
+    time::Duration,
 };
 
 use crate::telemetry;
@@ -109,6 +110,15 @@ pub(super) fn count(number: u64, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
+/// How long something took.
+pub(super) fn time(time: Duration) -> String {
+    match time.as_secs_f64() {
+        seconds if seconds >= 1.0 => format!("{seconds:.1} s"),
+        seconds if seconds >= 1e-3 => format!("{:.1} ms", seconds * 1e3),
+        seconds => format!("{:.0} µs", seconds * 1e6),
+    }
+}
+
 /// What there is, or a dash.
 pub(super) fn or_dash(value: Option<impl ToString>) -> String {
     value.map_or_else(|| "-".into(), |value| value.to_string())
@@ -164,6 +174,13 @@ mod tests {
         table.write(&mut out, "  ", Style::plain()).unwrap();
         let expected = "  NAME      LAG  WHY\n  a           1  x\n  längere  1000\n";
         assert_eq!(String::from_utf8(out).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_time_has_the_unit_that_fits() {
+        for (micros, shown) in [(41, "41 µs"), (1_250, "1.2 ms"), (3_000_000, "3.0 s")] {
+            assert_eq!(time(Duration::from_micros(micros)), shown);
+        }
     }
 
     #[test]

@@ -17,6 +17,6 @@ mod stream;
 
 pub use answers::Answers;
 pub use gateway::{Gateway, Limits};
-pub use json::parse_record;
+pub use json::{DEPTH as JSON_DEPTH, TooDeep, compact as compact_json, parse_record};
 pub use problem::Code;
 pub use server::{BindError, Drained, Server, ServerLimits, raise_descriptor_limit};

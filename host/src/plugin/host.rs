@@ -15,6 +15,7 @@ use super::{
     handler::PluginHandler,
     history::Unfit,
     registry::{Loader, Registry},
+    rehearsal::Rehearsal,
     reload::Watch,
     selector::{self, PluginSelector},
     status::{PluginStatus, Role},
@@ -288,6 +289,23 @@ impl Host {
             .usage(role, plugin, None, Isolation::None, selector::MAX_INSTANCES)
             .await?;
         Ok(Arc::new(PluginSelector::new(usage, self.0.threads.clone())))
+    }
+
+    /// `plugin` in a role, to be called record by record with the limits, the capabilities and the failures that it has
+    /// behind a gateway. Loads and proves it as [`handler`](Self::handler) does.
+    ///
+    /// # Errors
+    /// Names the file and what is wrong with it.
+    pub async fn rehearse(
+        &self,
+        (owner, role): (&str, Role),
+        plugin: &PluginUse,
+        output_topic: Option<Arc<str>>,
+        isolation: Isolation,
+    ) -> Result<Rehearsal, PluginError> {
+        let role = (owner.to_owned(), role);
+        let usage = self.0.registry.usage(role, plugin, output_topic, isolation, 1).await?;
+        Ok(Rehearsal::new(usage, self.0.threads.clone()))
     }
 
     /// Watches the directory until the guard is dropped: a changed file is loaded, and when it is good it serves.

@@ -185,6 +185,11 @@ impl Instance {
         }
     }
 
+    /// Bytes of its linear memory, which never shrinks.
+    pub(super) fn memory(&self) -> u64 {
+        self.store.data().limiter.used()
+    }
+
     /// Handles one record. After [`Outcome::Failed`] the instance must not be used again.
     pub(super) async fn handle(&mut self, delivery: &Delivery) -> Outcome {
         let outcome = match &self.handler {

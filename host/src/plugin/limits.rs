@@ -36,6 +36,11 @@ impl Limiter {
         self.refused.as_ref()
     }
 
+    /// Bytes that it has.
+    pub(super) fn used(&self) -> u64 {
+        self.used
+    }
+
     /// Called before each call: a guest that lived with a refusal is not blamed for it later.
     pub(super) fn forget(&mut self) {
         self.refused = None;

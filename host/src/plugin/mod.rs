@@ -9,6 +9,7 @@
 //!   directory and says when.
 //! - `canary` tries another generation with a share of the records, and judges it; `shadow` runs one on records that are
 //!   handled, and compares; `rollout` begins and promotes them. `preview` looks at a key selector that does not serve.
+//! - `rehearsal` calls a plugin record by record, for whoever wants to see what each call does and takes.
 //! - `history` is what a plugin's generations have been, and `archive` keeps it, and their bytes, on disk.
 //! - `component` makes a file into checked, compiled code (`interface` is the check, `cache` spares the compiler);
 //!   `instance` is the one place where a store is made; `usage` keeps the instances of one use.
@@ -44,6 +45,7 @@ mod limits;
 mod output;
 mod preview;
 mod registry;
+mod rehearsal;
 mod reload;
 mod rollout;
 mod selector;
@@ -58,6 +60,7 @@ pub use history::{By, Fate, FirstOffset};
 pub use host::{GenerationError, Host, HostSettings, PluginError};
 pub use inspect::{Import, Inspection, Producer, inspect};
 pub use interface::Grant;
+pub use rehearsal::{Call, Rehearsal};
 pub use reload::Watch;
 pub use shadow::{Comparisons, Difference};
 pub use status::{

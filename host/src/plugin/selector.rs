@@ -104,12 +104,22 @@ async fn select(
     };
     let answer = answer.await;
     turn.count(1, answer.is_err());
-    let answer = answer.map_err(failed)?;
+    judge(answer.map_err(failed)?, &generation, partitions)
+        .map(|target| Selection { target, generation })
+}
+
+/// What a selector of this generation answered, held to the partitions that there are.
+pub(super) fn judge(
+    answer: Result<Target, String>,
+    generation: &Generation,
+    partitions: u32,
+) -> Result<Target, SelectError> {
+    let generation = || generation.clone();
     match answer {
-        Err(reason) => Err(SelectError::Refused { generation, reason }),
+        Err(reason) => Err(SelectError::Refused { generation: generation(), reason }),
         Ok(Target::Partition(given)) if given >= partitions => {
-            Err(SelectError::ImpossiblePartition { generation, given, partitions })
+            Err(SelectError::ImpossiblePartition { generation: generation(), given, partitions })
         }
-        Ok(target) => Ok(Selection { target, generation }),
+        Ok(target) => Ok(target),
     }
 }

@@ -121,6 +121,22 @@ fn world(kind: Kind) -> File {
     ("wit/world.wit", world)
 }
 
+/// What `keyway plugin test` tests it with: the same in every language.
+fn tests(kind: Kind) -> &'static [File] {
+    match kind {
+        Kind::Handler => &[
+            ("tests/keyway.toml", template!("tests/handler/keyway.toml")),
+            ("tests/records.jsonl", template!("tests/handler/records.jsonl")),
+            ("tests/expected.jsonl", template!("tests/handler/expected.jsonl")),
+        ],
+        Kind::Selector => &[
+            ("tests/keyway.toml", template!("tests/selector/keyway.toml")),
+            ("tests/records.jsonl", template!("tests/selector/records.jsonl")),
+            ("tests/expected.jsonl", template!("tests/selector/expected.jsonl")),
+        ],
+    }
+}
+
 /// Writes the project `directory/NAME` and gives its folder. Whoever watches the directory sees all of it or nothing.
 ///
 /// # Errors
@@ -131,7 +147,9 @@ pub fn write(language: Language, kind: Kind, name: &str, directory: &Path) -> io
         return Err(io::ErrorKind::AlreadyExists.into());
     }
     let unfinished = directory.join(format!(".{name}.{}.new", std::process::id()));
-    let files = [&[source(language, kind), world(kind)], beside(language), &INTERFACES].concat();
+    let files =
+        [&[source(language, kind), world(kind)], beside(language), tests(kind), &INTERFACES]
+            .concat();
     let written = write_files(&unfinished, &files, name)
         .and_then(|()| fs::rename(&unfinished, &folder))
         .inspect_err(|_| drop(fs::remove_dir_all(&unfinished)));

@@ -235,8 +235,13 @@ impl Turn<'_> {
         let kept = self.instances.lock().pop();
         match kept {
             Some((instance, _slot)) => Ok(instance),
-            None => Instance::new(&self.instances.component, &self.usage.settings).await,
+            None => self.fresh().await,
         }
+    }
+
+    /// A fresh instance.
+    pub(super) async fn fresh(&self) -> Result<Instance, Failure> {
+        Instance::new(&self.instances.component, &self.usage.settings).await
     }
 
     /// Gives an instance back whose last call ended well. One that is not needed any more is dropped.

@@ -97,6 +97,9 @@ const IMPORTS: &[Imports] = &[
             "config",
             "dispatch::MemberState",
             "handler",
+            // A test's records are taken as the data port takes them.
+            "http::JSON_DEPTH",
+            "http::compact_json",
             "plugin",
             "record",
             "telemetry",

@@ -4,7 +4,11 @@
 
 mod against_a_gateway;
 mod configuration;
+#[path = "../support/plugins.rs"]
+#[allow(dead_code, reason = "each test binary uses its part of the support")]
+mod examples;
 mod inspect;
+mod plugin_test;
 mod usage;
 
 use std::{

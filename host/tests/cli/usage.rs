@@ -32,6 +32,7 @@ fn every_command_has_help() {
         &["plugin"],
         &["plugin", "new"],
         &["plugin", "build"],
+        &["plugin", "test"],
         &["plugin", "inspect"],
         &["plugin", "list"],
         &["dead-letters"],

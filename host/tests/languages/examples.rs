@@ -9,8 +9,9 @@ use tempfile::TempDir;
 
 use super::{records, skip, start};
 use crate::{
-    gateway::{Gateway, working_directory},
+    gateway::{Gateway, command, working_directory},
     kafka::{self, Kind},
+    plugins,
 };
 
 /// Builds one example plugin, in whatever language.
@@ -34,6 +35,11 @@ fn on_both_brokers(
         Err(error) if error.is_missing_tool() => return skip(&error.to_string()),
         Err(error) => panic!("{error}"),
     }
+    let (component, tests) = (format!("{example}.wasm"), plugins::tests_of(example));
+    let mut arguments = vec!["plugin", "test", &component];
+    arguments.extend(tests.iter().map(String::as_str));
+    let (code, text) = command(built.path(), &arguments, &[]);
+    assert_eq!(code, 0, "{text}");
     let on = |broker: &str| {
         let topic = format!("{example}-{:08x}", fastrand::u32(..));
         let text =

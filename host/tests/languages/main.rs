@@ -14,6 +14,9 @@ mod kafka;
 
 mod examples;
 mod new;
+#[path = "../support/plugins.rs"]
+#[allow(dead_code, reason = "each test binary uses its part of the support")]
+mod plugins;
 
 use std::{env, io::Write as _};
 

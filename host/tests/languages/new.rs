@@ -1,4 +1,4 @@
-//! `keyway plugin new` and `build`, in a directory far from this repository.
+//! `keyway plugin new`, `build` and `test`, in a directory far from this repository.
 
 use std::{env, fs, path::Path, process::Command};
 
@@ -45,7 +45,9 @@ fn walked(language: &str) -> Option<TempDir> {
         let new = ["plugin", "new", "--language", language, "--kind", kind, &name];
         let (done, text) = keyway(directory.path(), &new);
         assert!(done, "{text}");
-        assert!(text.contains(&format!("keyway plugin build plugins/{name}")), "{text}");
+        for next in ["build", "test"] {
+            assert!(text.contains(&format!("keyway plugin {next} plugins/{name}")), "{text}");
+        }
         let (done, text) = keyway(directory.path(), &new);
         assert!(!done && text.contains("is there already and stays as it is"), "{text}");
     }
@@ -57,6 +59,17 @@ fn walked(language: &str) -> Option<TempDir> {
     assert!(done, "{text}");
     let (done, text) = keyway(directory.path(), &["plugin", "build", "plugins/my-selector"]);
     assert!(done && text.contains("built plugins/my-selector.wasm"), "again: {text}");
+    for kind in ["handler", "selector"] {
+        let component = format!("plugins/my-{kind}.wasm");
+        let (done, text) = keyway(directory.path(), &["plugin", "test", &component]);
+        assert!(done && text.contains("2 records: 1 "), "{text}");
+    }
+    if language == "c" {
+        // Built once more, to where no gateway finds it: in C that takes no time.
+        let (done, text) = keyway(directory.path(), &["plugin", "test", "my-handler"]);
+        assert!(done && text.contains("building plugins/my-handler"), "{text}");
+        assert!(directory.path().join("target/plugins/test/my-handler.wasm").is_file());
+    }
     Some(directory)
 }
 

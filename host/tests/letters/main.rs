@@ -9,6 +9,7 @@ mod gateway;
 mod in_process;
 #[path = "../support/kafka.rs"]
 mod kafka;
+mod plugin_test;
 #[path = "../support/plugins.rs"]
 #[allow(dead_code, reason = "each test binary uses its part of the support")]
 mod plugins;

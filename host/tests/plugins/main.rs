@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 #[path = "../support/plugins.rs"]
+#[allow(dead_code, reason = "each test binary uses its part of the support")]
 mod examples;
 
 mod breaker;

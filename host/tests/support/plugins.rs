@@ -32,6 +32,18 @@ pub(crate) fn build_all(sources: &str, name: &str) -> PathBuf {
     components
 }
 
+/// The arguments of `keyway plugin test` for the tests that an example has of itself.
+pub(crate) fn tests_of(example: &str) -> Vec<String> {
+    let tests =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins").join(example).join("tests");
+    let files =
+        [("-c", "keyway.toml"), ("--records", "records.jsonl"), ("--expect", "expected.jsonl")];
+    files
+        .into_iter()
+        .flat_map(|(option, file)| [option.to_owned(), tests.join(file).display().to_string()])
+        .collect()
+}
+
 /// Copies an example plugin into `directory` under `name`, atomically.
 pub(crate) fn install(example: &str, directory: &Path, name: &str) {
     copy(&built().join(format!("{example}.wasm")), directory, name);

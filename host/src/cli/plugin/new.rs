@@ -46,7 +46,7 @@ enum Written {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum Does {
+pub(super) enum Does {
     /// Processes records that are read from a topic
     Handler,
     /// Decides keys or partitions of records that are written to a topic
@@ -188,13 +188,17 @@ impl Next {
         )?;
         let building = "Build it; `keyway dev` does so by itself, on every change:";
         let build = format!("keyway plugin build {folder}");
+        let testing = format!("Test it, without a gateway, with what is in {folder}/tests:");
+        let test = format!("keyway plugin test {folder}");
         let using = format!("Use it, in keyway.toml below {table}:");
         let running =
             "Build and run it, and again on every change. keyway.toml was written for that:";
         let trying = "Try it, while `keyway dev` runs:";
         let steps = match begins {
-            true => [(running, "keyway dev"), (trying, send), (building, &*build)],
-            false => [(building, &*build), (&*using, line), (trying, send)],
+            true => {
+                [(running, "keyway dev"), (trying, send), (&*testing, &*test), (building, &*build)]
+            }
+            false => [(building, &*build), (&*testing, &*test), (&*using, line), (trying, send)],
         };
         for (step, command) in steps {
             writeln!(out, "\n{step}\n    {}", style.bold(command))?;

@@ -3,13 +3,13 @@
 use std::borrow::Cow;
 
 /// How deep a value may be nested: as deep as most parsers, and so those of most plugins, read.
-pub(super) const DEPTH: usize = 128;
+pub const DEPTH: usize = 128;
 
 /// The text is nested deeper than [`DEPTH`].
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct TooDeep {
+pub struct TooDeep {
     /// Where, in bytes from its beginning.
-    pub(super) at: usize,
+    pub at: usize,
 }
 
 /// What JSON calls whitespace.
@@ -18,7 +18,10 @@ pub(super) fn is_whitespace(byte: u8) -> bool {
 }
 
 /// Compacts a text that is JSON; without a copy when it is compact already.
-pub(super) fn compact(json: &str) -> Result<Cow<'_, str>, TooDeep> {
+///
+/// # Errors
+/// See [`TooDeep`].
+pub fn compact(json: &str) -> Result<Cow<'_, str>, TooDeep> {
     let bytes = json.as_bytes();
     let mut compacted = String::new();
     let mut kept = 0; // where the run begins that is not in `compacted` yet

@@ -12,8 +12,9 @@ use std::{borrow::Cow, fmt, sync::Arc};
 use bytes::Bytes;
 use serde_json::{error::Category, value::RawValue};
 
+pub use self::compact::{DEPTH, TooDeep, compact};
 use self::{
-    compact::{DEPTH, TooDeep, compact, is_whitespace},
+    compact::is_whitespace,
     members::{Member, members, offset_in, without_place},
 };
 use super::{

@@ -7,8 +7,8 @@ use std::{
     time::SystemTime,
 };
 
-/// What builds write beside the sources.
-const BUILT: [&str; 8] = [
+/// What builds write beside the sources, and `tests`, which no component is built from.
+const NO_SOURCES: [&str; 9] = [
     "Cargo.lock",
     "__pycache__",
     "bindings",
@@ -16,6 +16,7 @@ const BUILT: [&str; 8] = [
     "node_modules",
     "package-lock.json",
     "target",
+    "tests",
     "venv",
 ];
 
@@ -46,7 +47,8 @@ pub(super) fn source_files(folder: &Path) -> BTreeMap<PathBuf, SystemTime> {
     while let Some((folder, depth)) = folders.pop() {
         for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
             let name = entry.file_name();
-            if name.as_encoded_bytes().starts_with(b".") || BUILT.iter().any(|built| name == *built)
+            if name.as_encoded_bytes().starts_with(b".")
+                || NO_SOURCES.iter().any(|other| name == *other)
             {
                 continue;
             }
@@ -82,6 +84,8 @@ mod tests {
         assert_eq!(sources.changed(&folders), folders, "the first time");
         fs::write(folder.join("target/x"), "").unwrap();
         fs::write(folder.join("Cargo.lock"), "").unwrap();
+        fs::create_dir_all(folder.join("tests")).unwrap();
+        fs::write(folder.join("tests/records.jsonl"), "").unwrap();
         assert!(sources.changed(&folders).is_empty());
         fs::write(folder.join("src/lib.rs"), "").unwrap();
         assert_eq!(sources.changed(&folders), folders);
