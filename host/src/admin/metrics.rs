@@ -134,8 +134,11 @@ fn counters(registry: &mut Registry, view: &View) {
 fn members(registry: &mut Registry, view: &View) {
     let members: Family<Labels, Gauge> =
         register(registry, "group_members", "Members of the group in this process, by state");
-    let in_flight: Family<Labels, Gauge> =
-        register(registry, "records_in_flight", "Records in the handler's hands");
+    let in_flight: Family<Labels, Gauge> = register(
+        registry,
+        "records_in_flight",
+        "Records that are being handled, or whose output is not acknowledged yet",
+    );
     let waiting: Family<Labels, Gauge> =
         register(registry, "records_waiting", "Records read that wait for the handler");
     let lanes: Family<Labels, Gauge> =

@@ -164,7 +164,8 @@ pub struct Group {
     pub start: Start,
     /// Whether output and offsets are committed together.
     pub delivery: Delivery,
-    /// Records in a member's hands at once, from 1 to 16,384.
+    /// Records that a member has handled at once, from 1 to 16,384: calls of the handler, not what waits for its output to be
+    /// acknowledged.
     pub max_in_flight: usize,
     /// How long what is in flight of a revoked partition may take to end; shorter than a member's session.
     pub drain: Duration,

@@ -114,15 +114,23 @@ impl Lanes {
         }
     }
 
-    /// Takes the lane whose turn it is, with `limit` of its records at the most.
-    pub(super) fn take(&mut self, limit: usize) -> Option<Run> {
+    /// Takes the lane whose turn it is, with `records` of its records at the most, and none behind the one with which they
+    /// come to have `bytes`.
+    pub(super) fn take(&mut self, records: usize, bytes: usize) -> Option<Run> {
         let lane = self.ready.pop_front()?;
         let queue = self.lanes.get_mut(&lane).expect("a ready lane has records");
         queue.taken = true;
-        let count = limit.clamp(1, queue.waiting.len());
-        let deliveries: Vec<_> = queue.waiting.drain(..count).collect();
+        let mut taken = Load::default();
+        for Delivery { record, .. } in queue.waiting.iter().take(records.max(1)) {
+            taken.add(record);
+            if taken.bytes >= bytes {
+                break;
+            }
+        }
+        let deliveries = queue.waiting.drain(..taken.records).collect();
         let load = self.loads.get_mut(&lane.slot).expect("a lane's records are counted");
-        deliveries.iter().for_each(|delivery| load.subtract(&delivery.record));
+        load.records -= taken.records;
+        load.bytes -= taken.bytes;
         Some(Run { lane, deliveries })
     }
 
@@ -194,11 +202,6 @@ impl Load {
         self.records += 1;
         self.bytes += record.size();
     }
-
-    fn subtract(&mut self, record: &Record) {
-        self.records -= 1;
-        self.bytes -= record.size();
-    }
 }
 
 #[cfg(test)]
@@ -226,10 +229,22 @@ mod tests {
         let mut lanes = Lanes::new(Ordering::Key);
         (0..10).for_each(|offset| lanes.push(Slot(0), record(0, offset, Some(1))));
         lanes.push(Slot(0), record(0, 10, Some(2)));
-        let hot = lanes.take(2).unwrap();
+        let hot = lanes.take(2, 100).unwrap();
         lanes.give_back(&hot.lane);
-        assert_eq!(lanes.take(2).unwrap().deliveries[0].record.offset, 10);
-        assert_eq!(lanes.take(2).unwrap().deliveries[0].record.offset, 2);
+        assert_eq!(lanes.take(2, 100).unwrap().deliveries[0].record.offset, 10);
+        assert_eq!(lanes.take(2, 100).unwrap().deliveries[0].record.offset, 2);
+    }
+
+    #[test]
+    fn a_run_ends_with_the_record_that_makes_it_large() {
+        let mut lanes = Lanes::new(Ordering::Partition);
+        (0..5).for_each(|offset| lanes.push(Slot(0), record(0, offset, None))); // five bytes each
+        for (bytes, expected) in [(0, 1), (6, 2), (100, 2)] {
+            let run = lanes.take(9, bytes).unwrap();
+            assert_eq!(run.deliveries.len(), expected);
+            lanes.give_back(&run.lane);
+        }
+        assert_eq!(lanes.load(Slot(0)), Load::default());
     }
 
     #[test]
@@ -244,7 +259,7 @@ mod tests {
         let mut lanes = Lanes::new(Ordering::Key);
         (0..3).for_each(|offset| lanes.push(Slot(0), record(0, offset, Some(1))));
         lanes.push(Slot(1), record(1, 0, None));
-        lanes.take(2).unwrap();
+        lanes.take(2, 100).unwrap();
         let mut all: Vec<_> =
             lanes.all().map(|(slot, kind, waiting)| (slot, kind.clone(), waiting)).collect();
         all.sort_by_key(|(slot, ..)| *slot);
@@ -330,7 +345,7 @@ mod tests {
                         let free = model.waiting.iter().any(|(lane, queue)| {
                             !queue.is_empty() && !model.taken.contains(lane) && !model.suspended.contains(&lane.0)
                         });
-                        let run = lanes.take(limit);
+                        let run = lanes.take(limit, usize::MAX);
                         prop_assert_eq!(run.is_some(), free);
                         let Some(run) = run else { continue };
                         let lane = (run.lane.slot.0, name(ordering, &run.deliveries[0].record));

@@ -41,6 +41,7 @@ use self::{
 use super::{
     Counters, Pauses,
     figures::Figures,
+    flow::Flow,
     lanes::{Lane, Lanes, Slot},
     output::Output,
     partition::Partition,
@@ -58,6 +59,8 @@ use crate::{
 
 /// Records in one run at the most: enough to make the hop between threads cheap, few enough to stop soon.
 const RUN: usize = 256;
+/// Bytes of them, after which no other record is added.
+const RUN_BYTES: usize = 1 << 20;
 /// Finished offsets wait this long for others to be committed with.
 const COMMIT_INTERVAL: Duration = Duration::from_millis(100);
 /// The status is published this often at the most.
@@ -65,6 +68,8 @@ const STATUS_INTERVAL: Duration = Duration::from_millis(50);
 /// What may wait in one member, over all its partitions: bytes, and records beside `max-in-flight`.
 const WAITING_BYTES: usize = 32 << 20;
 const WAITING_RECORDS: usize = 2048;
+/// Records beside `max-in-flight` that may be in flight in one member: handled, and their output not acknowledged yet.
+const UNACKNOWLEDGED: usize = 4096;
 
 /// What every member of a group works with.
 pub(super) struct Shared {
@@ -120,6 +125,8 @@ pub(super) struct Engine {
     partitions: HashMap<Slot, Partition>,
     slots: HashMap<TopicPartition, Slot>,
     next_slot: u64,
+    flow: Flow,
+    /// Records taken by runs and letters being written, over all partitions.
     in_flight: usize,
     work: FuturesUnordered<BoxFuture<'static, Done>>,
     /// Lanes that wait for another attempt, by when; the number keeps two of the same moment apart.
@@ -150,6 +157,7 @@ impl Engine {
         status: watch::Sender<MemberStatus>,
     ) -> Self {
         let lanes = Lanes::new(shared.group.ordering);
+        let flow = Flow::new(shared.group.max_in_flight);
         Self {
             shared,
             commands,
@@ -159,6 +167,7 @@ impl Engine {
             partitions: HashMap::new(),
             slots: HashMap::new(),
             next_slot: 0,
+            flow,
             in_flight: 0,
             work: FuturesUnordered::new(),
             deferred: BTreeMap::new(),
@@ -212,6 +221,7 @@ impl Engine {
                     self.done(done).await;
                     self.done_meanwhile().await;
                 }
+                () = self.flow.freed(), if self.flow.is_full() && self.lanes.ready() > 0 => {}
                 event = events.recv(), if self.full_until.is_none() => match event {
                     Some(event) => self.event(event).await,
                     None => return self.end.unwrap_or(End::Left),

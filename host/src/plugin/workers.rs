@@ -32,11 +32,18 @@ use super::{
     instance::Instance,
     usage::{Turn, Usage},
 };
-use crate::handler::{Delivery, Failure, Generation, Outcome};
+use crate::{
+    handler::{Delivery, Failure, Generation, Outcome},
+    record::NewRecord,
+};
 
-/// A run that took this long gives its results back before the next record, and a worker that worked for this long lets
-/// others have its thread and its room.
+/// A worker that worked for this long lets others have its thread and its room.
 const SLICE: Duration = Duration::from_millis(10);
+/// A run that took this long, or emitted so many bytes, gives its results back before the next record: so a run is a hop
+/// between threads for many quick calls, and no more than one call of a slow handler, and those that wait for a worker do
+/// not wait long.
+const RUN_SLICE: Duration = Duration::from_millis(1);
+const RUN_OUTPUT: usize = 1 << 20;
 /// How often a worker that waits for the breaker looks whether another generation serves, and who still waits.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -279,6 +286,7 @@ impl Run {
         instance: &mut Option<Instance>,
         began: Instant,
     ) {
+        let mut emitted = 0;
         while self.outcomes.len() < self.deliveries.len() {
             if self.is_abandoned() {
                 return; // nobody waits for it any more
@@ -291,7 +299,13 @@ impl Run {
                 *instance = None;
             }
             let Some(outcome) = outcome else { return };
-            let goes_on = matches!(outcome, Outcome::Handled(_)) && began.elapsed() < SLICE;
+            let goes_on = match &outcome {
+                Outcome::Handled(records) => {
+                    emitted += records.iter().map(NewRecord::size).sum::<usize>();
+                    emitted < RUN_OUTPUT && began.elapsed() < RUN_SLICE
+                }
+                _ => false,
+            };
             self.outcomes.push(outcome);
             if !goes_on {
                 return;

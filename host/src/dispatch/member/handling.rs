@@ -7,12 +7,13 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{COMMIT_INTERVAL, Done, Engine, RUN, Shared};
+use super::{COMMIT_INTERVAL, Done, Engine, RUN, RUN_BYTES, Shared, UNACKNOWLEDGED};
 use crate::{
     broker::ProduceError,
     config::{self, OnReject},
     dispatch::{
         batch::Origin,
+        flow::Call,
         lanes::{Lane, Run, Slot},
         output::DeadLetter,
         retry::{self, Verdict},
@@ -23,23 +24,26 @@ use crate::{
 };
 
 impl Engine {
-    /// Hands waiting records to the handler, up to the bound of records in flight.
+    /// Hands waiting records to the handler, up to the bounds of calls and of records in flight.
     pub(super) fn start_runs(&mut self) {
         if self.transacting.is_full() {
             return;
         }
-        let most = self.shared.group.max_in_flight.min(self.transacting.most_in_flight());
+        let most = self.shared.group.max_in_flight + UNACKNOWLEDGED;
+        let most = most.min(self.transacting.most_in_flight());
         while self.in_flight < most && self.lanes.ready() > 0 {
+            let Some(call) = self.flow.call() else { return };
             let limit = ((most - self.in_flight) / self.lanes.ready()).clamp(1, RUN);
-            let Some(run) = self.lanes.take(limit) else { return };
+            let Some(run) = self.lanes.take(limit, RUN_BYTES) else { return };
             if flaw::is(Flaw::LaneTwice) {
                 self.lanes.give_back(&run.lane);
             }
-            self.start(run);
+            self.start(run, call);
+            self.show();
         }
     }
 
-    fn start(&mut self, run: Run) {
+    fn start(&mut self, run: Run, call: Call) {
         let Some(run) = self.unless_parked(run) else { return };
         let (run, refused) = self.unless_refused(run);
         let partition =
@@ -55,24 +59,19 @@ impl Engine {
         let shared = self.shared.clone();
         let (slot, count) = (run.lane.slot, run.deliveries.len());
         self.work.push(Box::pin(async move {
+            let Run { lane, deliveries } = run;
             let handle = async {
-                if let Some(reason) = refused {
-                    let generation = shared.handler.generation();
-                    let outcomes = vec![Outcome::Reject { reason }];
-                    let deliveries = run.deliveries;
-                    return RunReport { generation, on_trial: false, deliveries, outcomes };
-                }
-                let report = shared.handler.handle(run.deliveries).await;
-                match shared.group.delivery {
-                    config::Delivery::AtLeastOnce if flaw::is(Flaw::AcknowledgeEarly) => {
-                        write_later(shared, report)
+                match refused {
+                    None => handle(&shared, deliveries, call).await,
+                    Some(reason) => {
+                        let generation = shared.handler.generation();
+                        let outcomes = vec![Outcome::Reject { reason }];
+                        RunReport { generation, on_trial: false, deliveries, outcomes }
                     }
-                    config::Delivery::AtLeastOnce => shared.output.write(report).await,
-                    config::Delivery::ExactlyOnce => shared.output.choose(report).await,
                 }
             };
             tokio::select! {
-                report = handle => Done::Handled { lane: run.lane, report },
+                report = handle => Done::Handled { lane, report },
                 () = cancel.cancelled() => Done::Cancelled { slot, count },
             }
         }));
@@ -266,6 +265,21 @@ impl Engine {
             partition.stopped = Some(why);
             self.commands.pause(vec![partition.name.clone()]).await;
         }
+    }
+}
+
+/// Has a run handled, and what comes of it written, or chosen where it goes with the next transaction.
+async fn handle(shared: &Arc<Shared>, deliveries: Vec<Delivery>, call: Call) -> RunReport {
+    let report = shared.handler.handle(deliveries).await;
+    match shared.group.delivery {
+        config::Delivery::AtLeastOnce if flaw::is(Flaw::AcknowledgeEarly) => {
+            write_later(shared.clone(), report)
+        }
+        config::Delivery::AtLeastOnce => {
+            let _room = call.end(&report).await;
+            shared.output.write(report).await
+        }
+        config::Delivery::ExactlyOnce => shared.output.choose(report).await,
     }
 }
 

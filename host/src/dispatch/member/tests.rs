@@ -1,6 +1,7 @@
 //! The member's loop against a scripted driver, a scripted handler and a broker that remembers.
 
 mod figures;
+mod flow;
 mod memory;
 mod offset_map;
 mod parking;

@@ -6,8 +6,9 @@ use async_trait::async_trait;
 
 use crate::{
     broker::{
-        Acknowledgement, Broker, BrokerError, EnsuredTopic, GroupInfo, Health, Member, MemberSpec,
-        OffsetCommit, PartitionOffsets, ProduceError, Produced, TopicInfo, TopicSpec, Transactions,
+        Acknowledge, Acknowledgement, Broker, BrokerError, EnsuredTopic, GroupInfo, Health, Member,
+        MemberSpec, OffsetCommit, PartitionOffsets, ProduceError, Produced, TopicInfo, TopicSpec,
+        Transactions,
     },
     record::{NewRecord, Record, TopicPartition},
 };
@@ -21,11 +22,24 @@ pub(super) struct Memory {
     pub(super) produced: Mutex<Vec<NewRecord>>,
     /// The next so many records are not taken.
     pub(super) trouble: Mutex<u32>,
+    /// What was written and is not acknowledged yet, while that is held back.
+    pub(super) held: Mutex<Option<Vec<(Acknowledge, Produced)>>>,
     /// The next so many looks at a topic fail.
     pub(super) blind: Mutex<u32>,
 }
 
 impl Memory {
+    /// Acknowledges nothing that is written from now on.
+    pub(super) fn hold(&self) {
+        *self.held.lock().unwrap() = Some(Vec::new());
+    }
+
+    /// Acknowledges what was held back, and from now on everything at once.
+    pub(super) fn let_go(&self) {
+        let held = self.held.lock().unwrap().take();
+        held.into_iter().flatten().for_each(|(acknowledge, at)| acknowledge.send(Ok(at)));
+    }
+
     /// What was written to a topic, with offsets that have gaps where other topics were written to.
     pub(super) fn kept(&self, topic: &str) -> Vec<Record> {
         let produced = self.produced.lock().unwrap();
@@ -56,11 +70,11 @@ impl Broker for Memory {
         }
         let mut produced = self.produced.lock().unwrap();
         let (acknowledge, acknowledgement) = Acknowledgement::pair();
-        acknowledge.send(Ok(Produced {
-            partition: 0,
-            offset: produced.len() as u64,
-            timestamp: 0,
-        }));
+        let at = Produced { partition: 0, offset: produced.len() as u64, timestamp: 0 };
+        match &mut *self.held.lock().unwrap() {
+            Some(held) => held.push((acknowledge, at)),
+            None => acknowledge.send(Ok(at)),
+        }
         produced.push(record);
         acknowledgement
     }
