@@ -5,7 +5,7 @@
 
 use std::{fmt, str::FromStr, sync::Arc};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 /// One header; keys may repeat and their order is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -146,6 +146,36 @@ impl NewRecord {
     }
 }
 
+/// Owned bytes of small records, in allocations that they share: one for each, made on one thread and freed on another,
+/// costs more than copying. What is kept for long keeps its whole allocation.
+#[derive(Debug, Default)]
+pub struct Arena(BytesMut);
+
+impl Arena {
+    /// Bytes of one allocation.
+    const SHARED: usize = 4 << 10;
+    /// More bytes than this get an allocation of their own.
+    const SMALL: usize = Self::SHARED / 4;
+
+    /// A copy of these bytes.
+    pub fn copy(&mut self, bytes: &[u8]) -> Bytes {
+        let Self(room) = self;
+        if bytes.len() > Self::SMALL {
+            return Bytes::copy_from_slice(bytes);
+        }
+        if room.capacity() < bytes.len() {
+            *room = BytesMut::with_capacity(Self::SHARED);
+        }
+        room.extend_from_slice(bytes);
+        room.split().freeze()
+    }
+
+    /// These bytes: the same where they are many, a copy where they are few.
+    pub fn keep(&mut self, bytes: Vec<u8>) -> Bytes {
+        if bytes.len() > Self::SMALL { bytes.into() } else { self.copy(&bytes) }
+    }
+}
+
 fn payload_size(key: &Option<Bytes>, value: &Option<Bytes>, headers: &[Header]) -> usize {
     let length = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
     length(key)
@@ -198,6 +228,15 @@ mod tests {
         for wrong in ["", "t", "t/0", "t@0", "/0@1", "t/-1@0", "t/0@", "t/0@1@2", "t/a/0@1"] {
             assert!(wrong.parse::<Place>().is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn an_arena_gives_back_what_it_was_given_whatever_comes_after() {
+        let mut arena = Arena::default();
+        let given: Vec<_> = (0..3000).step_by(7).map(|size| vec![size as u8; size]).collect();
+        let copies: Vec<_> = given.iter().map(|bytes| arena.copy(bytes)).collect();
+        let kept: Vec<_> = given.iter().map(|bytes| arena.keep(bytes.clone())).collect();
+        assert!(given == copies && given == kept);
     }
 
     #[test]

@@ -44,24 +44,25 @@ impl Output {
     /// Writes what a run emitted and waits until it is durable. A record whose output is refused becomes a failed
     /// one, and those behind it count as not handled: they are handled again after it, so that order holds.
     pub(super) async fn write(&self, mut report: RunReport) -> RunReport {
-        let mut written = Vec::with_capacity(report.outcomes.len());
-        let mut handed_over = Vec::new();
-        for outcome in &mut report.outcomes {
+        let (mut emitted, mut sent) = (Vec::new(), Vec::new());
+        for (index, outcome) in report.outcomes.iter_mut().enumerate() {
             let Outcome::Handled(records) = outcome else { continue };
-            let mut pending = Vec::with_capacity(records.len());
             for record in records.drain(..) {
-                let sent = self.send(&record).await;
-                pending.push((record, sent));
+                sent.push(self.send(&record).await);
+                emitted.push((index, record));
             }
-            handed_over.push(pending);
         }
-        for pending in handed_over {
-            written.push(self.settle(pending).await);
+        let mut results = Vec::with_capacity(sent.len());
+        // The last first: when that one is acknowledged the others mostly are, and each wait costs the member a look.
+        for sent in sent.into_iter().rev() {
+            results.push(acknowledged(sent).await);
         }
-        if let Some(index) = written.iter().position(Result::is_err) {
-            report.outcomes.truncate(index);
-            if let Some(Err(reason)) = written.into_iter().nth(index) {
+        for ((index, record), result) in emitted.into_iter().zip(results.into_iter().rev()) {
+            let Err(error) = result else { continue };
+            if let Err(reason) = self.write_again(&record, error).await {
+                report.outcomes.truncate(index);
                 report.outcomes.push(Outcome::Retry { reason, after: None });
+                break;
             }
         }
         report
@@ -110,28 +111,25 @@ impl Output {
         self.producer.send(record.clone()).await.map(|sent| sent.acknowledgement)
     }
 
-    /// Waits for one record's outputs; those that met trouble are sent again, in order, until they are written.
-    async fn settle(
-        &self,
-        pending: Vec<(NewRecord, Result<Counted, SendError>)>,
-    ) -> Result<(), String> {
-        for (record, mut sent) in pending {
-            let mut wait = FIRST_WAIT;
-            loop {
-                let result = match sent {
-                    Ok(acknowledgement) => acknowledgement.await.map_err(SendError::from),
-                    Err(error) => Err(error),
-                };
-                let Err(error) = result else { break };
-                if !passes(&error) {
-                    return Err(format!("its output to {:?} was refused: {error}", record.topic));
-                }
-                self.wait_for_output(&record, &error, &mut wait).await;
-                sent = self.send(&record).await;
+    /// Sends a record that met trouble again, until it is written.
+    async fn write_again(&self, record: &NewRecord, mut error: SendError) -> Result<(), String> {
+        let mut wait = FIRST_WAIT;
+        loop {
+            if !passes(&error) {
+                return Err(format!("its output to {:?} was refused: {error}", record.topic));
+            }
+            self.wait_for_output(record, &error, &mut wait).await;
+            match acknowledged(self.send(record).await).await {
+                Ok(()) => return Ok(()),
+                Err(again) => error = again,
             }
         }
-        Ok(())
     }
+}
+
+async fn acknowledged(sent: Result<Counted, SendError>) -> Result<(), SendError> {
+    sent?.await?;
+    Ok(())
 }
 
 /// Whether trouble passes by itself, so that the same write may work later.

@@ -38,7 +38,7 @@ use super::{
 use crate::{
     config::{Allow, Limits, PluginUse},
     handler::{Delivery, Failure, Outcome, Target},
-    record::{Header, NewRecord},
+    record::{Arena, Header, NewRecord},
 };
 
 /// Ticks of the engine's clock for which a guest runs before it yields.
@@ -121,6 +121,8 @@ pub(super) struct State {
     pub(super) table: ResourceTable,
     /// What the call under way has published; `None`: it is none that may.
     pub(super) published: Option<Published>,
+    /// Where what calls emit is kept.
+    pub(super) arena: Arena,
     stderr: Stream,
 }
 
@@ -141,7 +143,8 @@ impl State {
         let mut table = ResourceTable::new();
         table.set_max_capacity(HANDLES);
         let http = Http::new(settings.clone());
-        Self { settings, limiter, wasi, http, table, published: None, stderr }
+        let arena = Arena::default();
+        Self { settings, limiter, wasi, http, table, published: None, arena, stderr }
     }
 
     /// What happened in the calls before is not blamed for the end of this one.
@@ -252,8 +255,9 @@ async fn handle(
     };
     Ok(match call(store, async |store| guest.call_handle(store, message).await).await? {
         Ok(emitted) => {
-            let Settings { limits, allow, output_topic, .. } = &*store.data().settings;
-            Outcome::Handled(output::records(emitted, limits, allow, output_topic.as_ref())?)
+            let State { settings, arena, .. } = store.data_mut();
+            let Settings { limits, allow, output_topic, .. } = &**settings;
+            Outcome::Handled(output::records(emitted, limits, allow, output_topic.as_ref(), arena)?)
         }
         Err(types::Failure::Reject(reason)) => {
             Outcome::Reject { reason: cut(&reason, REASON).into_owned() }

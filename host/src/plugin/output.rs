@@ -2,13 +2,11 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::bindings::keyway::plugin::types::{HeaderResult, Outgoing};
 use crate::{
     config::{Allow, Limits},
     handler::Failure,
-    record::{Header, NewRecord},
+    record::{Arena, Header, NewRecord},
 };
 
 /// The records that a call emitted, in order; all of them or none.
@@ -17,6 +15,7 @@ pub(super) fn records(
     limits: &Limits,
     allow: &Allow,
     output_topic: Option<&Arc<str>>,
+    arena: &mut Arena,
 ) -> Result<Vec<NewRecord>, Failure> {
     let given = emitted.len() as u64;
     if given > limits.emit {
@@ -25,7 +24,7 @@ pub(super) fn records(
     let records = emitted
         .into_iter()
         .map(|outgoing| {
-            Ok(record(topic(outgoing.topic.as_deref(), allow, output_topic)?, outgoing))
+            Ok(record(topic(outgoing.topic.as_deref(), allow, output_topic)?, outgoing, arena))
         })
         .collect::<Result<Vec<_>, _>>()?;
     let given = records.iter().map(|record| record.size() as u64).sum();
@@ -57,15 +56,16 @@ pub(super) fn topic(
     )
 }
 
-fn record(topic: Arc<str>, outgoing: Outgoing) -> NewRecord {
-    let header =
-        |header: HeaderResult| Header { key: header.key, value: header.value.map(Bytes::from) };
+fn record(topic: Arc<str>, outgoing: Outgoing, arena: &mut Arena) -> NewRecord {
+    let mut keep = |bytes: Option<Vec<u8>>| bytes.map(|bytes| arena.keep(bytes));
+    let (key, value) = (keep(outgoing.key), keep(outgoing.value));
+    let header = |header: HeaderResult| Header { key: header.key, value: keep(header.value) };
     NewRecord {
         topic,
         partition: outgoing.partition,
         timestamp: outgoing.timestamp,
-        key: outgoing.key.map(Bytes::from),
-        value: outgoing.value.map(Bytes::from),
+        key,
+        value,
         headers: outgoing.headers.into_iter().map(header).collect(),
     }
 }
@@ -91,7 +91,8 @@ mod tests {
     ) -> Result<Vec<NewRecord>, Failure> {
         let limits = Limits { emit: 2, emit_bytes: 100, ..Limits::default() };
         let allow = Allow { topics: ["allowed".into()].into(), ..Allow::default() };
-        records(emitted, &limits, &allow, output_topic.map(Arc::from).as_ref())
+        let topic = output_topic.map(Arc::from);
+        records(emitted, &limits, &allow, topic.as_ref(), &mut Arena::default())
     }
 
     #[test]

@@ -7,7 +7,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::BytesMut;
 use rdkafka::{
     Offset, TopicPartitionList,
     config::ClientConfig,
@@ -29,7 +28,7 @@ use crate::{
         BrokerError, Committed, GroupInfo, GroupMember, GroupState, OffsetCommit, PartitionOffsets,
         TopicInfo,
     },
-    record::{Record, TopicPartition},
+    record::{Arena, Record, TopicPartition},
 };
 
 /// How long one question may take.
@@ -112,7 +111,7 @@ pub(super) fn records(
         .map_err(|error| failed(&what, &error))?;
     let deadline = Instant::now() + PATIENCE;
     let (mut records, mut bytes) = (Vec::new(), 0);
-    let mut room = BytesMut::new();
+    let mut arena = Arena::default();
     while records.len() < limit && bytes < LOOK_BYTES {
         if Instant::now() >= deadline {
             if records.is_empty() {
@@ -123,7 +122,7 @@ pub(super) fn records(
         }
         match reader.poll(Duration::from_millis(100)) {
             Some(Ok(message)) => {
-                let record = record::owned(&at.topic, &message, &mut room);
+                let record = record::owned(&at.topic, &message, &mut arena);
                 bytes += record.size();
                 let last = record.offset + 1 >= high as u64;
                 records.push(record);

@@ -6,7 +6,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use rdkafka::{
     Offset, TopicPartitionList,
     error::KafkaResult,
@@ -18,35 +18,18 @@ use rdkafka::{
 
 use crate::{
     broker::{Committed, OffsetCommit, ProduceError, Produced},
-    record::{Header, NewRecord, Record},
+    record::{Arena, Header, NewRecord, Record},
 };
 
-/// Bytes of an allocation that small records share. A record that is kept for long keeps all of it.
-const SHARED: usize = 4 << 10;
-
-/// The message as a record that owns its bytes, together with other records of the same `room`: an allocation for each,
-/// made on one thread and freed on another, costs more than all else here.
-pub(super) fn owned(
-    topic: &Arc<str>,
-    message: &BorrowedMessage<'_>,
-    room: &mut BytesMut,
-) -> Record {
-    let (key, value) = (message.key(), message.payload());
-    let size = key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len);
-    if room.capacity() < size {
-        *room = BytesMut::with_capacity(size.max(SHARED));
-    }
-    let mut take = |bytes: &[u8]| {
-        room.extend_from_slice(bytes);
-        room.split().freeze()
-    };
+/// The message as a record that owns its bytes.
+pub(super) fn owned(topic: &Arc<str>, message: &BorrowedMessage<'_>, arena: &mut Arena) -> Record {
     Record {
         topic: Arc::clone(topic),
         partition: message.partition() as u32,
         offset: message.offset() as u64,
         timestamp: message.timestamp().to_millis().and_then(|time| u64::try_from(time).ok()),
-        key: key.map(&mut take),
-        value: value.map(&mut take),
+        key: message.key().map(|key| arena.copy(key)),
+        value: message.payload().map(|value| arena.copy(value)),
         headers: headers(message),
     }
 }

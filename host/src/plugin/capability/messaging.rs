@@ -3,7 +3,6 @@
 //!
 //! Invariant: what is published takes effect with the record that is handled, or not at all.
 
-use bytes::Bytes;
 use wasmtime::component::{HasSelf, Linker};
 
 use super::super::{
@@ -73,7 +72,7 @@ impl consumer::Host for State {
         let settings = &self.settings;
         let topic =
             output::topic(Some(&message.subject), &settings.allow, settings.output_topic.as_ref())?;
-        let record = NewRecord::new(topic, Bytes::from(message.body));
+        let record = NewRecord::new(topic, self.arena.keep(message.body));
         published.add(record, &settings.limits)?;
         Ok(Ok(()))
     }

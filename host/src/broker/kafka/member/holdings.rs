@@ -11,7 +11,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::BytesMut;
 use rdkafka::{
     Offset, TopicPartitionList,
     consumer::{Consumer as _, base_consumer::PartitionQueue},
@@ -26,7 +25,7 @@ use super::{
 };
 use crate::{
     broker::MemberEvent,
-    record::{Record, TopicPartition},
+    record::{Arena, Record, TopicPartition},
 };
 
 /// The size of one run of records; one larger record makes a run of its own.
@@ -166,7 +165,7 @@ impl Holdings {
     /// Drains what has been fetched, up to the size of one run.
     pub(super) fn drain(&mut self) -> Run {
         let mut run = Run::default();
-        let (mut bytes, mut room) = (0, BytesMut::new());
+        let (mut bytes, mut arena) = (0, Arena::default());
         let now = Instant::now();
         let count = self.held.len();
         for index in 0..count {
@@ -179,7 +178,7 @@ impl Holdings {
                 match holding.queue.poll(Duration::ZERO) {
                     Some(Ok(message)) => {
                         let topic = &holding.partition.topic;
-                        let record = record::owned(topic, &message, &mut room);
+                        let record = record::owned(topic, &message, &mut arena);
                         bytes += record.size();
                         run.records.push(record);
                         holding.pulse.rest(now);
