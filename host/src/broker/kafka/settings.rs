@@ -83,7 +83,12 @@ impl Settings {
 
     /// For a member's place in its group: joining, heartbeats, commits. It fetches nothing.
     pub(super) fn membership(&self, spec: &MemberSpec, client_id: &str) -> ClientConfig {
-        let mut config = self.common(&[("topic.metadata.refresh.interval.ms", "10000")]);
+        let mut config = self.common(&[
+            ("topic.metadata.refresh.interval.ms", "10000"),
+            // A member learns from it that the group is shared out anew, and partitions that are nobody's wait for the last
+            // to have learnt it: the default of 3 s is a pause of 3 s.
+            ("heartbeat.interval.ms", "500"),
+        ]);
         self.keep(&mut config, |name| !is_producer_only(name));
         config
             .set("group.id", spec.group.as_ref())
@@ -272,6 +277,17 @@ mod tests {
         assert_eq!(member.get("group.protocol"), Some("consumer"));
         assert_eq!(member.get("session.timeout.ms"), None);
         assert_eq!(member.get("partition.assignment.strategy"), None);
+        assert_eq!(member.get("heartbeat.interval.ms"), None);
+    }
+
+    #[test]
+    fn a_member_learns_within_half_a_second_that_partitions_change_hands_or_as_it_is_told() {
+        let heartbeat = |properties: &[_]| {
+            let member = settings(properties).membership(&spec(), "c");
+            member.get("heartbeat.interval.ms").map(str::to_owned)
+        };
+        assert_eq!(heartbeat(&[]).as_deref(), Some("500"));
+        assert_eq!(heartbeat(&[("heartbeat.interval.ms", "2000")]).as_deref(), Some("2000"));
     }
 
     #[test]
