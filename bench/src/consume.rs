@@ -2,6 +2,8 @@
 //! against a loop that only consumes and commits, and against
 //! itself with native code in place of the component.
 
+use std::time::Duration;
+
 use crate::{
     error::Result,
     gateway::{Bare, Handling, build_plugin, handle_all},
@@ -21,6 +23,8 @@ pub(crate) struct Work<'a> {
     pub(crate) ordering: &'a str,
     /// The group's `delivery`.
     pub(crate) delivery: &'a str,
+    /// The group's `max-in-flight`.
+    pub(crate) max_in_flight: usize,
     /// Whether each record is emitted again, in upper case.
     pub(crate) transform: bool,
 }
@@ -83,10 +87,11 @@ fn by_keyway(kafka: &str, topic: &str, work: Work<'_>, native: bool) -> Result<f
         records: work.records,
         plugin,
         group: &format!(
-            "ordering = \"{}\"\ndelivery = \"{}\"\nmax-in-flight = 16384\n{output}",
-            work.ordering, work.delivery
+            "ordering = \"{}\"\ndelivery = \"{}\"\nmax-in-flight = {}\n{output}",
+            work.ordering, work.delivery, work.max_in_flight
         ),
         native: native.then_some(code),
+        look: Duration::from_millis(1),
     })?;
     eprintln!("  {}: {handled}", if native { "native code" } else { "Keyway" });
     Ok(handled.rate())

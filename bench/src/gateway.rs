@@ -148,6 +148,8 @@ pub(crate) struct Handling<'a> {
     pub(crate) group: &'a str,
     /// Native code in place of the component.
     pub(crate) native: Option<&'a str>,
+    /// How long is waited between two looks at it, which cost it something.
+    pub(crate) look: Duration,
 }
 
 /// How that went, from the first look that found some handled to the one that found all handled.
@@ -200,7 +202,7 @@ pub(crate) fn handle_all(work: &Handling<'_>) -> Result<Handled> {
     let mut first: Option<(Instant, u64, f64)> = None;
     let mut last = (Instant::now(), 0);
     while last.1 < work.records {
-        thread::sleep(Duration::from_millis(1));
+        thread::sleep(work.look);
         let seen = gateway
             .get_json(&format!("/api/v1/groups/{group}"))
             .ok()

@@ -12,11 +12,13 @@ mod bare_http;
 mod connect;
 mod consume;
 mod error;
+mod flatness;
 mod gateway;
 mod kafka;
 mod load;
 mod native;
 mod produce;
+mod rebalance;
 mod startup;
 mod statistics;
 mod waiting;
@@ -70,6 +72,9 @@ enum Work {
         /// The group's delivery: at-least-once or exactly-once
         #[arg(long, default_value = "at-least-once")]
         delivery: String,
+        /// The group's max-in-flight
+        #[arg(long, default_value_t = 16_384)]
+        max_in_flight: usize,
         /// Emit each record again, in upper case
         #[arg(long)]
         transform: bool,
@@ -85,6 +90,13 @@ enum Work {
         records: u64,
         #[arg(long, value_delimiter = ',', default_values_t = [16, 256, 4096])]
         in_flight: Vec<usize>,
+    },
+    /// One of eight members ends: how long nothing is handled of the partitions that stay, and of those that move
+    Rebalance,
+    /// Processor time for each record, with few and many keys, partitions and members
+    Flatness {
+        #[arg(long, default_value_t = 1_000_000)]
+        records: u64,
     },
     /// From the start of the process to a 200 from /ready, and the memory it then idles in
     Startup,
@@ -131,13 +143,14 @@ fn run(Arguments { kafka, rounds, work }: Arguments) -> Result<()> {
         Work::ProduceEmbedded { connections, seconds } => {
             produce::on_embedded(connections, rounds, Duration::from_secs(seconds))
         }
-        Work::Consume { records, keys, ordering, delivery, transform } => {
+        Work::Consume { records, keys, ordering, delivery, max_in_flight, transform } => {
             let kafka = kafka::at(kafka)?;
             let work = consume::Work {
                 records,
                 keys,
                 ordering: &ordering,
                 delivery: &delivery,
+                max_in_flight,
                 transform,
             };
             consume::on_kafka(kafka.address(), work, rounds)
@@ -149,6 +162,14 @@ fn run(Arguments { kafka, rounds, work }: Arguments) -> Result<()> {
         Work::Waiting { records, in_flight } => {
             let kafka = kafka::at(kafka)?;
             waiting::on_kafka(kafka.address(), records, &in_flight, rounds)
+        }
+        Work::Rebalance => {
+            let kafka = kafka::at(kafka)?;
+            rebalance::on_kafka(kafka.address(), rounds)
+        }
+        Work::Flatness { records } => {
+            let kafka = kafka::at(kafka)?;
+            flatness::on_kafka(kafka.address(), records, rounds)
         }
         Work::Startup => {
             let kafka = kafka::at(kafka)?;

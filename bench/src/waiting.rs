@@ -2,7 +2,10 @@
 //! flight, beside Confluent's Parallel Consumer with the same. The ideal is all of the waiting, divided by how many may
 //! wait at once.
 
-use std::process::{Command, Stdio};
+use std::{
+    process::{Command, Stdio},
+    time::Duration,
+};
 
 use crate::{
     error::Result,
@@ -43,6 +46,7 @@ pub(crate) fn on_kafka(kafka: &str, records: u64, widths: &[usize], rounds: usiz
                 plugin: build_plugin("plugins/flaky")?,
                 group: &format!("ordering = \"key\"\nmax-in-flight = {in_flight}\n"),
                 native: None,
+                look: Duration::from_millis(1),
             })?;
             ours.push(handled.seconds_per(records));
             our_memory = our_memory.max(handled.mebibytes);
