@@ -26,3 +26,16 @@ wasmtime::component::bindgen!({
     imports: { "wasmcloud:messaging/consumer.publish": trappable },
     exports: { default: async },
 });
+
+/// Apart, since a name for a list of texts is not generated right where parameters are borrowed; none is here.
+pub(super) mod wasi_messaging {
+    wasmtime::component::bindgen!({
+        path: "../wit",
+        world: "wasi:messaging/messaging-request-reply@0.2.0-draft",
+        imports: { default: trappable },
+        exports: { default: async },
+        with: {
+            "wasi:messaging/types.message": super::super::capability::messaging::wasi::Message,
+        },
+    });
+}

@@ -11,6 +11,7 @@ use super::{
         keyway::plugin::{handler, lifecycle, selector},
         wasmcloud::messaging::handler as wasmcloud,
     },
+    bindings::wasi_messaging::exports::wasi::messaging::incoming_handler as wasi,
     cache::Cache,
     instance::State,
     interface::{self, HandlerInterface},
@@ -37,12 +38,14 @@ pub(super) struct Guests {
 
 enum HandlerIndices {
     Keyway(handler::GuestIndices),
+    Wasi(wasi::GuestIndices),
     WasmCloud(wasmcloud::GuestIndices),
 }
 
 /// A handler, by the interface that it is built for.
 pub(super) enum HandlerGuest {
     Keyway(handler::Guest),
+    Wasi(wasi::Guest),
     WasmCloud(wasmcloud::Guest),
 }
 
@@ -136,6 +139,7 @@ impl HandlerIndices {
     fn new(handler: HandlerInterface, code: &InstancePre<State>) -> wasmtime::Result<Self> {
         Ok(match handler {
             HandlerInterface::Keyway => Self::Keyway(handler::GuestIndices::new(code)?),
+            HandlerInterface::Wasi => Self::Wasi(wasi::GuestIndices::new(code)?),
             HandlerInterface::WasmCloud => Self::WasmCloud(wasmcloud::GuestIndices::new(code)?),
         })
     }
@@ -147,6 +151,7 @@ impl HandlerIndices {
     ) -> wasmtime::Result<HandlerGuest> {
         Ok(match self {
             Self::Keyway(indices) => HandlerGuest::Keyway(indices.load(store, instance)?),
+            Self::Wasi(indices) => HandlerGuest::Wasi(indices.load(store, instance)?),
             Self::WasmCloud(indices) => HandlerGuest::WasmCloud(indices.load(store, instance)?),
         })
     }

@@ -16,10 +16,7 @@ use wasmtime_wasi_config::WasiConfigVariables;
 
 use super::{
     bindings::{
-        exports::{
-            keyway::plugin::{handler, selector},
-            wasmcloud::messaging::handler as wasmcloud,
-        },
+        exports::keyway::plugin::{handler, selector},
         keyway::plugin::types,
         wasmcloud::messaging::types::BrokerMessageParam,
     },
@@ -27,7 +24,7 @@ use super::{
         config,
         http::{Http, Outgoing},
         logging::{PluginLog, cut},
-        messaging::Published,
+        messaging::{Published, wasi},
         metrics::PluginMetrics,
         stdio::Stream,
     },
@@ -115,7 +112,7 @@ impl Settings {
 /// What a store holds beside the guest.
 pub(super) struct State {
     pub(super) settings: Arc<Settings>,
-    limiter: Limiter,
+    pub(super) limiter: Limiter,
     wasi: WasiCtx,
     pub(super) http: Http,
     pub(super) table: ResourceTable,
@@ -197,8 +194,24 @@ impl Instance {
     pub(super) async fn handle(&mut self, delivery: &Delivery) -> Outcome {
         let outcome = match &self.handler {
             Some(HandlerGuest::Keyway(guest)) => handle(&mut self.store, guest, delivery).await,
+            Some(HandlerGuest::Wasi(guest)) => {
+                publishing(&mut self.store, async |store| {
+                    let message = store.data_mut().message(&delivery.record)?;
+                    Ok(guest.call_handle(store, message).await?.map_err(wasi::words))
+                })
+                .await
+            }
             Some(HandlerGuest::WasmCloud(guest)) => {
-                handle_message(&mut self.store, guest, delivery).await
+                let record = &delivery.record;
+                let message = BrokerMessageParam {
+                    subject: &record.topic,
+                    body: record.value.as_deref().unwrap_or_default(),
+                    reply_to: None,
+                };
+                publishing(&mut self.store, async |store| {
+                    guest.call_handle_message(store, message).await
+                })
+                .await
             }
             None => Err(Failure::Instance("it is no handler".into())),
         };
@@ -269,20 +282,13 @@ async fn handle(
     })
 }
 
-/// Handles a record by wasmCloud's interface. It has one kind of error, which is taken for the one that loses nothing.
-async fn handle_message(
+/// Handles a record by the interface of another host, where an error is taken for the one that loses nothing.
+async fn publishing(
     store: &mut Store<State>,
-    guest: &wasmcloud::Guest,
-    delivery: &Delivery,
+    handle: impl AsyncFnOnce(&mut Store<State>) -> wasmtime::Result<Result<(), String>>,
 ) -> Result<Outcome, Failure> {
-    let record = &delivery.record;
-    let message = BrokerMessageParam {
-        subject: &record.topic,
-        body: record.value.as_deref().unwrap_or_default(),
-        reply_to: None,
-    };
     store.data_mut().published = Some(Published::default());
-    let answer = call(store, async |store| guest.call_handle_message(store, message).await).await;
+    let answer = call(store, handle).await;
     let published = store.data_mut().published.take().unwrap_or_default();
     Ok(match answer? {
         Ok(()) => Outcome::Handled(published.into_records()),

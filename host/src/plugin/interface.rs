@@ -3,14 +3,19 @@
 use super::{capability::logging::cut, status::Role};
 
 /// The packages whose interfaces a handler or a key selector may be built for, in the version that this gateway speaks.
-const SPOKEN: [(&str, &str); 2] = [("keyway:plugin", "0.1.0"), ("wasmcloud:messaging", "0.2.0")];
+const SPOKEN: [(&str, &str); 3] = [
+    ("keyway:plugin", "0.1.0"),
+    ("wasi:messaging", "0.2.0-draft"),
+    ("wasmcloud:messaging", "0.2.0"),
+];
 /// What makes a component a handler, the first that it has.
-const HANDLERS: [(&str, HandlerInterface); 2] = [
+const HANDLERS: [(&str, HandlerInterface); 3] = [
     ("keyway:plugin/handler", HandlerInterface::Keyway),
+    ("wasi:messaging/incoming-handler", HandlerInterface::Wasi),
     ("wasmcloud:messaging/handler", HandlerInterface::WasmCloud),
 ];
 /// What every plugin may import. A name that ends in `/` stands for all interfaces of that package.
-const GRANTED: [(&str, Grant); 14] = [
+const GRANTED: [(&str, Grant); 17] = [
     ("keyway:plugin/metrics", Grant::Always),
     ("keyway:plugin/types", Grant::Always),
     ("wasi:cli/", Grant::Always),
@@ -21,6 +26,9 @@ const GRANTED: [(&str, Grant); 14] = [
     ("wasi:http/types", Grant::Always),
     ("wasi:io/", Grant::Always),
     ("wasi:logging/logging", Grant::Always),
+    ("wasi:messaging/producer", Grant::Topics),
+    ("wasi:messaging/request-reply", Grant::Always), // each call is an error
+    ("wasi:messaging/types", Grant::Always),
     ("wasi:random/", Grant::Always),
     ("wasi:sockets/", Grant::Always), // all are closed, but Python's runtime does not load without them
     ("wasmcloud:messaging/consumer", Grant::Topics),
@@ -56,6 +64,7 @@ pub(super) struct Interface {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum HandlerInterface {
     Keyway,
+    Wasi,
     WasmCloud,
 }
 
@@ -124,7 +133,7 @@ pub(super) fn grant(import: &str) -> Grant {
     known.map_or(Grant::Never, |(_, grant)| *grant)
 }
 
-/// Versions that differ only in the last number are compatible.
+/// Versions that differ only in the last number are compatible; a draft is with itself alone.
 fn supported(name: &str) -> Result<(), String> {
     let Some((package, rest)) = name.split_once('/') else { return Ok(()) };
     let Some((_, version)) = SPOKEN.iter().find(|(spoken, _)| *spoken == package) else {
@@ -132,7 +141,9 @@ fn supported(name: &str) -> Result<(), String> {
     };
     let given = rest.split_once('@').map_or("", |(_, version)| version);
     let minor = |version: &str| version.rsplit_once('.').map(|(minor, _)| minor.to_owned());
-    if minor(given) == minor(version) {
+    let is_draft = version.contains('-') || given.contains('-');
+    let fits = if is_draft { given == *version } else { minor(given) == minor(version) };
+    if fits {
         return Ok(());
     }
     Err(format!("it is built for {package}@{given}, this gateway supports {package}@{version}"))
@@ -160,13 +171,16 @@ mod tests {
 
     #[test]
     fn a_handler_of_another_host_is_a_handler_and_its_own_interface_comes_first() {
+        const WASI: &str = "wasi:messaging/incoming-handler@0.2.0-draft";
         const WASMCLOUD: &str = "wasmcloud:messaging/handler@0.2.0";
         let handler = |exports: &[&str]| inspect(&[], exports).unwrap().handler;
         assert_eq!(handler(&[WASMCLOUD]), Some(HandlerInterface::WasmCloud));
+        assert_eq!(handler(&[WASI]), Some(HandlerInterface::Wasi));
         assert_eq!(handler(&[WASMCLOUD, HANDLER]), Some(HandlerInterface::Keyway));
         assert_eq!(handler(&[SELECTOR]), None);
         assert_eq!(inspect(&[], &[WASMCLOUD, SELECTOR]).unwrap().roles.len(), 2);
         assert_eq!(grant("wasmcloud:messaging/consumer@0.2.0"), Grant::Topics);
+        assert_eq!(grant("wasi:messaging/producer@0.2.0-draft"), Grant::Topics);
     }
 
     #[test]
@@ -201,6 +215,11 @@ mod tests {
         assert!(error.contains(
             "wasmcloud:messaging@0.1.0, this gateway supports wasmcloud:messaging@0.2.0"
         ));
+        let error = inspect(&[], &["wasi:messaging/incoming-handler@0.2.0"]).unwrap_err();
+        assert!(
+            error.contains("this gateway supports wasi:messaging@0.2.0-draft"),
+            "a draft is no release: {error}"
+        );
         assert!(inspect(&[], &["keyway:plugin/handler@0.1.7"]).is_ok());
         assert!(inspect(&[], &["keyway:plugin/handler"]).is_err());
     }

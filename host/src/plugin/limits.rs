@@ -16,7 +16,8 @@ pub(super) const RANDOM_BYTES: u64 = 1 << 20;
 /// Core instances, tables and memories of one component instance. A language runtime has about ten.
 const PARTS: usize = 100;
 
-/// Bounds the linear memory of one instance, all its memories together, and each of its tables.
+/// Bounds the memory of one instance, all its linear memories and what the host holds for it together, and each of its
+/// tables.
 #[derive(Debug)]
 pub(super) struct Limiter {
     limit: u64,
@@ -41,6 +42,22 @@ impl Limiter {
         self.used
     }
 
+    /// Counts `bytes` that the host holds for the guest; those that are refused are not counted.
+    pub(super) fn take(&mut self, bytes: u64) -> Result<(), Failure> {
+        let used = self.used.saturating_add(bytes);
+        if used > self.limit {
+            self.refused = Some(Failure::Memory(self.limit));
+            return Err(Failure::Memory(self.limit));
+        }
+        self.used = used;
+        Ok(())
+    }
+
+    /// Counts `bytes` no more, which were [taken](Self::take).
+    pub(super) fn give_back(&mut self, bytes: u64) {
+        self.used = self.used.saturating_sub(bytes);
+    }
+
     /// Called before each call: a guest that lived with a refusal is not blamed for it later.
     pub(super) fn forget(&mut self) {
         self.refused = None;
@@ -54,13 +71,7 @@ impl ResourceLimiter for Limiter {
         desired: usize,
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        let used = self.used.saturating_add((desired - current) as u64);
-        if used > self.limit {
-            self.refused = Some(Failure::Memory(self.limit));
-            return Ok(false);
-        }
-        self.used = used;
-        Ok(true)
+        Ok(self.take((desired - current) as u64).is_ok())
     }
 
     fn table_growing(
@@ -101,6 +112,16 @@ mod tests {
         assert!(!limiter.memory_growing(0, 60, None).unwrap());
         assert_eq!(limiter.refused(), Some(&Failure::Memory(100)));
         assert!(limiter.memory_growing(60, 100, None).unwrap(), "a refusal takes nothing");
+    }
+
+    #[test]
+    fn what_the_host_holds_for_a_guest_is_memory_of_its() {
+        let mut limiter = Limiter::new(100);
+        limiter.take(60).unwrap();
+        assert!(!limiter.memory_growing(0, 60, None).unwrap());
+        assert_eq!(limiter.take(41), Err(Failure::Memory(100)));
+        limiter.give_back(60);
+        assert!(limiter.memory_growing(0, 100, None).unwrap());
     }
 
     #[test]

@@ -7,12 +7,20 @@ use super::{
 };
 
 #[test]
-fn a_component_of_wasmcloud_handles_records_and_what_it_publishes_is_written_if_it_ends_well() {
+fn a_component_of_another_host_handles_records_and_what_it_publishes_is_written_if_it_ends_well() {
+    for guest in ["wasmcloud", "wasi-messaging"] {
+        handles(guest);
+    }
+}
+
+fn handles(guest: &str) {
     let more = "output-topic = \"out\"\nretry = { attempts = 2, backoff = \"1ms\", max-backoff = \"2ms\" }";
-    let parts = [topic("a"), topic("out"), group("g", "a", "{ plugin = \"wasmcloud\" }", more)];
+    let handler = format!("{{ plugin = \"{guest}\" }}");
+    let parts = [topic("a"), topic("out"), group("g", "a", &handler, more)];
     let directory = directory(&parts);
     let guests = plugins::build_all("tests/guests", "test-guests");
-    plugins::copy(&guests.join("wasmcloud.wasm"), &directory.path().join("plugins"), "wasmcloud");
+    let component = guests.join(format!("{guest}.wasm"));
+    plugins::copy(&component, &directory.path().join("plugins"), guest);
     let gateway = start(&directory);
     send(&gateway, "a", json!({"publish": 2}));
     send(&gateway, "a", json!({"publish": 1, "then": "fail"}));

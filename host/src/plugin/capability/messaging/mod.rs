@@ -1,18 +1,14 @@
-//! `wasmcloud:messaging/consumer`: what a handler of wasmCloud's interface publishes, held to its limits and its
-//! allow-list as it comes.
+//! What handlers that were built for other hosts publish, held to its limits and its allow-list as it comes. Each of the
+//! interfaces has a file of its own.
 //!
 //! Invariant: what is published takes effect with the record that is handled, or not at all.
 
-use wasmtime::component::{HasSelf, Linker};
+pub(in super::super) mod wasi;
+mod wasmcloud;
 
-use super::super::{
-    bindings::wasmcloud::messaging::{
-        consumer,
-        types::{self, BrokerMessageResult},
-    },
-    instance::State,
-    output,
-};
+use wasmtime::component::Linker;
+
+use super::super::{instance::State, output};
 use crate::{config::Limits, handler::Failure, record::NewRecord};
 
 const NO_REPLY: &str =
@@ -20,7 +16,8 @@ const NO_REPLY: &str =
 const NO_RECORD: &str = "a record is published while one is handled, and at no other time";
 
 pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
-    consumer::add_to_linker::<_, HasSelf<State>>(linker, |state| state)
+    wasi::link(linker)?;
+    wasmcloud::link(linker)
 }
 
 /// Records that the call under way has published so far.
@@ -51,29 +48,15 @@ impl Published {
     }
 }
 
-impl types::Host for State {}
-
-impl consumer::Host for State {
-    fn request(
-        &mut self,
-        _subject: String,
-        _body: Vec<u8>,
-        _timeout_ms: u32,
-    ) -> Result<BrokerMessageResult, String> {
-        Err(NO_REPLY.into())
-    }
-
-    /// A record that may not be emitted ends the call, so that no handler can take it for written.
-    fn publish(&mut self, message: BrokerMessageResult) -> wasmtime::Result<Result<(), String>> {
-        let Some(published) = &mut self.published else { return Ok(Err(NO_RECORD.into())) };
-        if message.reply_to.is_some() {
-            return Ok(Err(NO_REPLY.into()));
-        }
+impl State {
+    /// Publishes `record` to the topic that it names. One that may not be emitted ends the call, so that no handler can
+    /// take it for written: the outer error. The inner one is for the guest.
+    fn publish(&mut self, record: NewRecord) -> Result<Result<(), &'static str>, Failure> {
+        let Some(published) = &mut self.published else { return Ok(Err(NO_RECORD)) };
         let settings = &self.settings;
         let topic =
-            output::topic(Some(&message.subject), &settings.allow, settings.output_topic.as_ref())?;
-        let record = NewRecord::new(topic, self.arena.keep(message.body));
-        published.add(record, &settings.limits)?;
+            output::topic(Some(&record.topic), &settings.allow, settings.output_topic.as_ref())?;
+        published.add(NewRecord { topic, ..record }, &settings.limits)?;
         Ok(Ok(()))
     }
 }
