@@ -38,6 +38,7 @@ pub(super) async fn metrics(Extract(state): Extract<State>) -> Response {
     plugins(&mut registry, &view);
     let own = plugins::registry(&view.plugin_metrics);
     counters(&mut registry, &view);
+    handlers(&mut registry, &view);
     members(&mut registry, &view);
     offsets(&mut registry, &groups(&state, &view).await);
     answers(&mut registry, &view);
@@ -128,6 +129,17 @@ fn counters(registry: &mut Registry, view: &View) {
         for group in &view.groups {
             family.get_or_create(&of_group(&group.id)).inc_by(read(group));
         }
+    }
+}
+
+fn handlers(registry: &mut Registry, view: &View) {
+    let failing: Family<Labels, Gauge> = register(
+        registry,
+        "group_handler_failing",
+        "Whether the group's handler fails every call, so that records wait for it",
+    );
+    for group in &view.groups {
+        failing.get_or_create(&of_group(&group.id)).set(group.trouble.is_some().into());
     }
 }
 

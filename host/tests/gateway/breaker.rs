@@ -26,11 +26,15 @@ fn a_handler_that_fails_every_call_costs_no_record_its_attempts_until_a_better_o
     assert!(trouble.contains("flaky@") && trouble.contains("calls in a row"), "{trouble}");
     let text = done(&gateway, &directory, &["groups", "g"]);
     assert!(text.contains("Its handler is in trouble: flaky@"), "{text}");
+    let metrics = || gateway.get("/metrics").1.to_string();
+    let failing = r#"keyway_group_handler_failing{group=\"g\"}"#;
+    assert!(metrics().contains(&format!("{failing} 1")), "{}", metrics());
 
     plugins::install("print", &directory.path().join("plugins"), "flaky");
     wait_for_lag_of_zero(&gateway, "g");
     let here = shown();
     assert!(here["trouble"].is_null(), "{here}");
+    assert!(metrics().contains(&format!("{failing} 0")), "{}", metrics());
     assert_eq!((&here["handled"], &here["dead_lettered"]), (&json!(60), &json!(0)), "{here}");
     assert_eq!(records(&gateway, "a.dead-letters").len(), 0);
 }

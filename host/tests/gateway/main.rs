@@ -49,7 +49,16 @@ fn configuration(parts: &[String]) -> String {
 
 /// Starts it and waits until it is ready and its members have joined their groups.
 fn start(directory: &TempDir) -> Gateway {
-    let gateway = Gateway::start(directory.path(), &["run"], &[]);
+    start_with(directory, &[])
+}
+
+/// The same on the Kafka at this address.
+fn start_on(servers: &str, directory: &TempDir) -> Gateway {
+    start_with(directory, &[("KAFKA_BOOTSTRAP_SERVERS", servers)])
+}
+
+fn start_with(directory: &TempDir, environment: &[(&str, &str)]) -> Gateway {
+    let gateway = Gateway::start(directory.path(), &["run"], environment);
     wait_until("the gateway is ready", || match gateway.get("/ready") {
         (200, _) => Ok(()),
         (_, reasons) => Err(format!("{reasons}\n{}", gateway.tail())),
