@@ -86,6 +86,29 @@ impl Gateway {
         Ok(serde_json::from_str(&self.get(path)?)?)
     }
 
+    /// Posts JSON to the admin port; an error when the answer is not 200.
+    pub(crate) fn post(&self, path: &str, body: &Value) -> Result<()> {
+        let url = format!("http://{}{path}", self.admin);
+        let request = ureq::post(url).header("content-type", "application/json");
+        request.send(body.to_string())?;
+        Ok(())
+    }
+
+    /// Sends a record.
+    pub(crate) fn send(&self, body: &str) -> Result<()> {
+        let url = format!("http://{}/send-message", self.data);
+        ureq::post(url).header("content-type", "application/json").send(body)?;
+        Ok(())
+    }
+
+    /// Puts a component in the place of `plugin`, atomically.
+    pub(crate) fn put(&self, plugin: &str, component: &[u8]) -> Result<()> {
+        let file = self.directory.path().join(format!("plugins/{plugin}.wasm"));
+        let temporary = file.with_extension("tmp");
+        fs::write(&temporary, component)?;
+        Ok(fs::rename(temporary, file)?)
+    }
+
     /// Its process id.
     pub(crate) fn id(&self) -> u32 {
         self.process.id()
@@ -117,8 +140,7 @@ impl Gateway {
     /// Sends a record with this value, and waits until the example handler `print` says that it has it.
     pub(crate) fn handles(&self, value: &str) -> Result<()> {
         let body = format!(r#"{{"value":{{"user":"{value}"}}}}"#);
-        let url = format!("http://{}/send-message", self.data);
-        ureq::post(url).header("content-type", "application/json").send(&body)?;
+        self.send(&body)?;
         let end = Instant::now() + PATIENCE;
         while !fs::read_to_string(self.directory.path().join("log"))?.contains(value) {
             if Instant::now() > end {

@@ -9,6 +9,7 @@
 
 mod bare_consumer;
 mod bare_http;
+mod calls;
 mod connect;
 mod consume;
 mod error;
@@ -17,10 +18,12 @@ mod gateway;
 mod kafka;
 mod load;
 mod native;
+mod plugins;
 mod produce;
 mod rebalance;
 mod startup;
 mod statistics;
+mod swap;
 mod waiting;
 
 use std::{process::ExitCode, time::Duration};
@@ -100,6 +103,20 @@ enum Work {
     },
     /// From the start of the process to a 200 from /ready, and the memory it then idles in
     Startup,
+    /// Exchanging plugins under load: to the first record under a new file, what calls wait, what memory stays
+    Swap {
+        /// Seconds that each side of a pair runs in each round
+        #[arg(long, default_value_t = 5)]
+        seconds: u64,
+        /// Exchanges of each plugin between the two looks at the memory
+        #[arg(long, default_value_t = 1000)]
+        swaps: usize,
+    },
+    /// A key selector in front of producing, and 200 plugins beside the one that is used
+    Plugins {
+        #[arg(long, default_value_t = 5)]
+        seconds: u64,
+    },
     /// The gateway with native code in place of components (`consume` starts it)
     #[command(hide = true)]
     Native { code: native::Code },
@@ -175,6 +192,8 @@ fn run(Arguments { kafka, rounds, work }: Arguments) -> Result<()> {
             let kafka = kafka::at(kafka)?;
             startup::measure(kafka.address(), rounds)
         }
+        Work::Swap { seconds, swaps } => swap::measure(rounds, Duration::from_secs(seconds), swaps),
+        Work::Plugins { seconds } => plugins::measure(rounds, Duration::from_secs(seconds)),
         Work::Native { code } => native::serve(code),
         Work::BareHttp { topic, linger } => bare_http::serve(kafka::given(kafka)?, topic, linger),
         Work::BareConsumer { topic, group, records } => {
