@@ -25,7 +25,7 @@ struct Known {
 
 static TWO: LazyLock<Two> = LazyLock::new(|| {
     let root = directory();
-    let handlers = ["one", "two"].map(|name| known(name));
+    let handlers = ["one", "two"].map(known);
     Two { root, handlers }
 });
 

@@ -20,10 +20,17 @@ use std::{env, fs, io};
 /// # Errors
 /// A file cannot be read.
 pub fn replay(target: fn(&[u8])) -> io::Result<()> {
-    env::args_os().skip(1).try_for_each(|file| Ok(target(&fs::read(file)?)))
+    for file in env::args_os().skip(1) {
+        target(&fs::read(file)?);
+    }
+    Ok(())
 }
 
 #[cfg(test)]
+#[allow(
+    clippy::print_stderr,
+    reason = "shown with a failure, the last file is the one that failed"
+)]
 mod tests {
     use std::{fs, path::Path};
 
@@ -32,7 +39,7 @@ mod tests {
         let mut files = 0;
         for entry in fs::read_dir(directory).unwrap() {
             let file = entry.unwrap().path();
-            eprintln!("{}", file.display()); // shown with a failure, and there it is the last one
+            eprintln!("{}", file.display());
             target(&fs::read(file).unwrap());
             files += 1;
         }
