@@ -185,7 +185,7 @@ impl Instance {
         }
     }
 
-    /// Bytes of its linear memory, which never shrinks.
+    /// Bytes of its memory: the linear, which never shrinks, and what the host holds for it.
     pub(super) fn memory(&self) -> u64 {
         self.store.data().limiter.used()
     }

@@ -167,12 +167,13 @@ async fn short_waits_end_on_time() {
     let mut shortest = Duration::MAX;
     for _ in 0..20 {
         let begin = Instant::now();
-        let report = run(&handler, &[r#"{"do": "sleep", "ms": 1}"#; 5]).await;
-        let took = begin.elapsed();
-        assert!(took >= Duration::from_millis(report.outcomes.len() as u64), "one ended early");
-        if report.outcomes.len() == 5 {
-            shortest = shortest.min(took);
+        for _ in 0..5 {
+            let outcome = handle(&handler, r#"{"do": "sleep", "ms": 1}"#).await;
+            assert_eq!(outcome, Outcome::Handled(vec![]));
         }
+        let took = begin.elapsed();
+        assert!(took >= Duration::from_millis(5), "one ended early");
+        shortest = shortest.min(took);
     }
     // With a clock of whole milliseconds that rounds up, it would be ten; busy as a machine is, some tries are undisturbed.
     assert!(shortest < Duration::from_millis(8), "five waits of 1 ms took {shortest:?}");
