@@ -29,12 +29,10 @@ use super::{entry::Plugin, host::Inner, registry::Refused};
 const QUIET: Duration = Duration::from_millis(100);
 /// How long a refused file must not change before it is reported.
 const SETTLED: Duration = Duration::from_secs(1);
-/// How often to look while something is not decided.
-const SOON: Duration = Duration::from_millis(50);
 /// How often to look when nothing is heard.
 const REGULARLY: Duration = Duration::from_secs(1);
 /// How long to let notifications gather: they come in swarms.
-const SWARM: Duration = Duration::from_millis(10);
+const SWARM: Duration = Duration::from_millis(2);
 
 /// Watches the plugin directory until it is dropped. A load that has begun still ends.
 #[must_use = "watching ends when this is dropped"]
@@ -81,34 +79,36 @@ impl Watcher {
         while !self.stop.load(Ordering::Acquire) {
             let Some(host) = self.host.upgrade() else { return };
             self.events.follow();
-            let undecided = self.look(&host);
+            let again = self.look(&host);
             drop(host);
-            woken.recv_timeout(if undecided { SOON } else { REGULARLY }).ok(); // either way: look
-            thread::sleep(SWARM);
+            if woken.recv_timeout(again).is_ok() {
+                thread::sleep(SWARM);
+            }
         }
     }
 
-    /// Looks at every plugin's file; whether one is not decided yet.
-    fn look(&mut self, host: &Inner) -> bool {
-        let mut undecided = false;
+    /// Looks at every plugin's file; how long until there may be something to do, if nothing changes.
+    fn look(&mut self, host: &Inner) -> Duration {
+        let mut again = REGULARLY;
         for plugin in host.registry.plugins() {
             self.follow(host, &plugin);
             let file = self.files.entry(plugin.name.clone()).or_default();
             match file.observe(Instant::now(), Stamp::of(&plugin.file)) {
                 Step::Rest => {}
-                Step::Wait => undecided = true,
+                Step::Wait(rest) => again = again.min(rest),
                 Step::Read => {
                     let runtime = host.threads.handle();
-                    let refused = runtime.block_on(host.registry.refresh(&plugin)).err();
-                    undecided |= refused.is_some();
-                    file.refused = refused;
+                    file.refused = runtime.block_on(host.registry.refresh(&plugin)).err();
+                    if file.refused.is_some() {
+                        again = again.min(SETTLED - QUIET);
+                    }
                 }
                 Step::Report(refused) => {
                     host.threads.handle().block_on(host.registry.report(&plugin, refused));
                 }
             }
         }
-        undecided
+        again
     }
 
     /// Reads a plugin's history when it has changed, as another process that shares it may have done.
@@ -136,8 +136,8 @@ struct File {
 enum Step {
     /// Nothing.
     Rest,
-    /// Look again soon.
-    Wait,
+    /// Look again when it has been quiet for so much longer.
+    Wait(Duration),
     /// It has changed and is quiet.
     Read,
     /// It was refused and has stayed as it is.
@@ -153,13 +153,13 @@ impl File {
         let quiet = now.saturating_duration_since(changed);
         if !self.read {
             self.read = quiet >= QUIET;
-            return if self.read { Step::Read } else { Step::Wait };
+            return if self.read { Step::Read } else { Step::Wait(QUIET - quiet) };
         }
         match self.refused.take() {
             Some(error) if quiet >= SETTLED => Step::Report(error),
             Some(error) => {
                 self.refused = Some(error);
-                Step::Wait
+                Step::Wait(SETTLED - quiet)
             }
             None => Step::Rest,
         }
@@ -270,9 +270,10 @@ mod tests {
     fn a_file_is_read_once_when_it_is_quiet() {
         let start = Instant::now();
         let mut file = File::default();
-        assert!(matches!(file.observe(start, stamp(1)), Step::Wait));
-        assert!(matches!(file.observe(start + QUIET / 2, stamp(2)), Step::Wait), "it grows");
-        assert!(matches!(file.observe(start + QUIET, stamp(2)), Step::Wait));
+        let waits = |step, rest| matches!(step, Step::Wait(wait) if wait == rest);
+        assert!(waits(file.observe(start, stamp(1)), QUIET));
+        assert!(waits(file.observe(start + QUIET / 2, stamp(2)), QUIET), "it grows");
+        assert!(waits(file.observe(start + QUIET, stamp(2)), QUIET / 2));
         assert!(matches!(file.observe(start + QUIET * 2, stamp(2)), Step::Read));
         assert!(matches!(file.observe(start + QUIET * 3, stamp(2)), Step::Rest));
     }
@@ -282,7 +283,7 @@ mod tests {
         let start = Instant::now();
         let mut file =
             File { stamp: stamp(1), changed: Some(start), read: true, refused: refused() };
-        assert!(matches!(file.observe(start + SETTLED / 2, stamp(1)), Step::Wait));
+        assert!(matches!(file.observe(start + SETTLED / 2, stamp(1)), Step::Wait(_)));
         assert!(matches!(file.observe(start + SETTLED, stamp(1)), Step::Report(_)));
         assert!(matches!(file.observe(start + SETTLED * 2, stamp(1)), Step::Rest));
     }
@@ -292,7 +293,7 @@ mod tests {
         let start = Instant::now();
         let mut file =
             File { stamp: stamp(1), changed: Some(start), read: true, refused: refused() };
-        assert!(matches!(file.observe(start + SETTLED, stamp(2)), Step::Wait));
+        assert!(matches!(file.observe(start + SETTLED, stamp(2)), Step::Wait(_)));
         assert!(file.refused.is_none());
     }
 
@@ -301,7 +302,7 @@ mod tests {
         let start = Instant::now();
         let mut file = File { stamp: stamp(1), changed: Some(start), read: true, refused: None };
         assert!(matches!(file.observe(start + SETTLED, None), Step::Rest));
-        assert!(matches!(file.observe(start + SETTLED * 2, stamp(1)), Step::Wait), "it came back");
+        assert!(matches!(file.observe(start + SETTLED * 2, stamp(1)), Step::Wait(_)), "it came back");
     }
 
     #[test]
