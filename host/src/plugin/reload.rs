@@ -302,7 +302,10 @@ mod tests {
         let start = Instant::now();
         let mut file = File { stamp: stamp(1), changed: Some(start), read: true, refused: None };
         assert!(matches!(file.observe(start + SETTLED, None), Step::Rest));
-        assert!(matches!(file.observe(start + SETTLED * 2, stamp(1)), Step::Wait(_)), "it came back");
+        assert!(
+            matches!(file.observe(start + SETTLED * 2, stamp(1)), Step::Wait(_)),
+            "it came back"
+        );
     }
 
     #[test]
