@@ -1,7 +1,6 @@
 //! What the call of a handler costs with everything that Keyway holds around it, beside the same call on bare Wasmtime.
 
 use std::{
-    future::Future,
     path::Path,
     sync::Arc,
     time::{Duration, Instant},
@@ -20,7 +19,7 @@ use wasmtime::{
 };
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
-use crate::{error::Result, gateway::build_plugin, statistics::Spread};
+use crate::{error::{Error, Result}, gateway::build_plugin, statistics::Spread};
 
 mod bindings {
     #![allow(
@@ -75,21 +74,6 @@ pub(crate) fn measure(rounds: usize, time: Duration) -> Result<()> {
     Ok(())
 }
 
-/// Repeats runs of [`RUN`] records for so long; microseconds a record, `at_once` of which are handled at a time.
-async fn repeat<F: Future<Output = Result<()>>>(
-    time: Duration,
-    at_once: usize,
-    mut run: impl FnMut() -> F,
-) -> Result<f64> {
-    run().await?; // so that everything is warm
-    let (begin, mut runs) = (Instant::now(), 0);
-    while begin.elapsed() < time {
-        run().await?;
-        runs += at_once;
-    }
-    Ok(begin.elapsed().as_secs_f64() * 1e6 / (runs * RUN) as f64)
-}
-
 struct Guest {
     wasi: WasiCtx,
     table: ResourceTable,
@@ -137,7 +121,8 @@ async fn bare_call(component: &Path, time: Duration) -> Result<f64> {
     Ok(begin.elapsed().as_secs_f64() * 1e6 / records as f64)
 }
 
-/// A handler of a host with so many threads, with a run for each of them at a time.
+/// A handler of a host with so many threads, and two runs for each of them on their way, as a busy group has: so none waits
+/// for the next.
 async fn keyway_call(
     component: &Path,
     isolation: Isolation,
@@ -158,17 +143,19 @@ async fn keyway_call(
         limits: Limits::default(),
         allow: Allow::default(),
     };
-    let handler = host.handler("group bench", &plugin, None, isolation, threads).await?;
-    let run = || {
-        let runs: Vec<_> = (0..threads).map(|_| handled(handler.clone(), records())).collect();
-        async move {
-            for run in futures_util::future::join_all(runs).await {
-                run?;
-            }
-            Ok(())
+    let handler = host.handler("group bench", &plugin, None, isolation, 2 * threads).await?;
+    handled(&handler, records()).await?; // so that everything is warm
+    let begin = Instant::now();
+    let runs = (0..2 * threads).map(|_| async {
+        let (mut run, mut runs) = (records(), 0);
+        while begin.elapsed() < time {
+            run = handled(&handler, run).await?;
+            runs += 1;
         }
-    };
-    repeat(time, threads, run).await
+        Ok::<_, Error>(runs)
+    });
+    let runs: usize = futures_util::future::try_join_all(runs).await?.into_iter().sum();
+    Ok(begin.elapsed().as_secs_f64() * 1e6 / (runs * RUN) as f64)
 }
 
 fn records() -> Vec<Delivery> {
@@ -184,14 +171,21 @@ fn records() -> Vec<Delivery> {
     (0..RUN as u64).map(|offset| Delivery { record: record(offset), attempt: 1 }).collect()
 }
 
-async fn handled(handler: Arc<dyn Handler>, run: Vec<Delivery>) -> Result<()> {
-    let mut rest = run;
-    while !rest.is_empty() {
+/// Has all of a run handled, and gives its records back.
+async fn handled(handler: &Arc<dyn Handler>, run: Vec<Delivery>) -> Result<Vec<Delivery>> {
+    let (mut done, mut rest) = (Vec::new(), run);
+    loop {
         let mut report = handler.handle(rest).await;
         if report.outcomes.iter().any(|outcome| !matches!(outcome, Outcome::Handled(_))) {
             return Err(format!("it fails: {:?}", report.outcomes.last()).into());
         }
         rest = report.deliveries.split_off(report.outcomes.len());
+        if done.is_empty() && rest.is_empty() {
+            return Ok(report.deliveries);
+        }
+        done.append(&mut report.deliveries);
+        if rest.is_empty() {
+            return Ok(done);
+        }
     }
-    Ok(())
 }

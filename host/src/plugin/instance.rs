@@ -4,9 +4,15 @@
 //! pending anyway, and either way the timer can end it. A guest that was ended, that trapped or that broke a rule is in
 //! no known state: the caller throws the instance away.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{
+    future::{Future, poll_fn},
+    pin::pin,
+    sync::Arc,
+    task::Poll,
+    time::{Duration, Instant},
+};
 
-use tokio::runtime;
+use tokio::{runtime, task::unconstrained, time::sleep_until};
 use wasmtime::{
     Store, Trap, UpdateDeadline,
     component::{ResourceTable, ResourceTableError},
@@ -99,6 +105,11 @@ impl Settings {
         Self { metrics, http, ..Self::new(owner, plugin, None, network) }
     }
 
+    /// When a call that begins now has to have ended.
+    fn deadline(&self, now: Instant) -> Instant {
+        now + self.limits.time
+    }
+
     /// Bytes that one call may hand over to the host, which holds them until they are judged: what may be emitted,
     /// and something for the records around it. Without this bound a list of a million times the same slice of the
     /// guest's memory would become a million copies.
@@ -176,10 +187,9 @@ impl Instance {
         store.set_max_component_handles(HANDLES);
         store.set_epoch_deadline(SLICE);
         store.epoch_deadline_callback(|_| Ok(UpdateDeadline::Yield(SLICE)));
-        let limit = settings.limits.time;
-        let started = within(limit, component.start(&mut store)).await;
+        let started = within(settings.deadline(Instant::now()), component.start(&mut store)).await;
         store.data_mut().http.end_call();
-        match started.map_err(|ended| ended.failure(store.data_mut(), limit))? {
+        match started.map_err(|ended| ended.failure(store.data_mut()))? {
             Ok(guests) => Ok(Self { store, handler: guests.handler, selector: guests.selector }),
             Err(reason) => Err(Failure::Instance(format!("init: {}", cut(&reason, REASON)))),
         }
@@ -190,12 +200,14 @@ impl Instance {
         self.store.data().limiter.used()
     }
 
-    /// Handles one record. After [`Outcome::Failed`] the instance must not be used again.
-    pub(super) async fn handle(&mut self, delivery: &Delivery) -> Outcome {
+    /// Handles one record, in a call that begins `now`. After [`Outcome::Failed`] the instance must not be used again.
+    pub(super) async fn handle(&mut self, delivery: &Delivery, now: Instant) -> Outcome {
         let outcome = match &self.handler {
-            Some(HandlerGuest::Keyway(guest)) => handle(&mut self.store, guest, delivery).await,
+            Some(HandlerGuest::Keyway(guest)) => {
+                handle(&mut self.store, guest, delivery, now).await
+            }
             Some(HandlerGuest::Wasi(guest)) => {
-                publishing(&mut self.store, async |store| {
+                publishing(&mut self.store, now, async |store| {
                     let message = store.data_mut().message(&delivery.record)?;
                     Ok(guest.call_handle(store, message).await?.map_err(wasi::words))
                 })
@@ -208,7 +220,7 @@ impl Instance {
                     body: record.value.as_deref().unwrap_or_default(),
                     reply_to: None,
                 };
-                publishing(&mut self.store, async |store| {
+                publishing(&mut self.store, now, async |store| {
                     guest.call_handle_message(store, message).await
                 })
                 .await
@@ -236,7 +248,7 @@ impl Instance {
             value: candidate.value.as_deref(),
             headers: &headers,
         };
-        let answer = call(&mut self.store, async |store| {
+        let answer = call(&mut self.store, Instant::now(), async |store| {
             guest.call_select(store, candidate, partitions).await
         })
         .await?;
@@ -253,6 +265,7 @@ async fn handle(
     store: &mut Store<State>,
     guest: &handler::Guest,
     delivery: &Delivery,
+    now: Instant,
 ) -> Result<Outcome, Failure> {
     let record = &delivery.record;
     let headers = headers(&record.headers);
@@ -266,7 +279,7 @@ async fn handle(
         headers: &headers,
         attempt: delivery.attempt,
     };
-    Ok(match call(store, async |store| guest.call_handle(store, message).await).await? {
+    Ok(match call(store, now, async |store| guest.call_handle(store, message).await).await? {
         Ok(emitted) => {
             let State { settings, arena, .. } = store.data_mut();
             let Settings { limits, allow, output_topic, .. } = &**settings;
@@ -285,10 +298,11 @@ async fn handle(
 /// Handles a record by the interface of another host, where an error is taken for the one that loses nothing.
 async fn publishing(
     store: &mut Store<State>,
+    now: Instant,
     handle: impl AsyncFnOnce(&mut Store<State>) -> wasmtime::Result<Result<(), String>>,
 ) -> Result<Outcome, Failure> {
     store.data_mut().published = Some(Published::default());
-    let answer = call(store, handle).await;
+    let answer = call(store, now, handle).await;
     let published = store.data_mut().published.take().unwrap_or_default();
     Ok(match answer? {
         Ok(()) => Outcome::Handled(published.into_records()),
@@ -306,14 +320,15 @@ fn headers(headers: &[Header]) -> Vec<types::HeaderParam<'_>> {
 /// One call within its time limit.
 async fn call<T>(
     store: &mut Store<State>,
+    now: Instant,
     call: impl AsyncFnOnce(&mut Store<State>) -> wasmtime::Result<T>,
 ) -> Result<T, Failure> {
-    let limit = store.data().settings.limits.time;
+    let deadline = store.data().settings.deadline(now);
     store.set_epoch_deadline(SLICE);
     store.data_mut().begin();
-    let result = within(limit, call(store)).await;
+    let result = within(deadline, call(store)).await;
     store.data_mut().http.end_call();
-    result.map_err(|ended| ended.failure(store.data_mut(), limit))
+    result.map_err(|ended| ended.failure(store.data_mut()))
 }
 
 /// How a call ended that gave no answer.
@@ -322,21 +337,31 @@ enum Ended {
     Error(wasmtime::Error),
 }
 
+/// What comes of `call`, unless it has to wait beyond its deadline. Most calls never wait, and need no timer.
 async fn within<T>(
-    limit: Duration,
+    deadline: Instant,
     call: impl Future<Output = wasmtime::Result<T>>,
 ) -> Result<T, Ended> {
-    match tokio::time::timeout(limit, call).await {
-        Ok(result) => result.map_err(Ended::Error),
-        Err(_) => Err(Ended::Timeout),
-    }
+    let mut call = pin!(call);
+    let mut timer = pin!(None);
+    poll_fn(|context| {
+        if let Poll::Ready(result) = call.as_mut().poll(context) {
+            return Poll::Ready(result.map_err(Ended::Error));
+        }
+        if timer.is_none() {
+            timer.set(Some(unconstrained(sleep_until(deadline.into()))));
+        }
+        let timer = timer.as_mut().as_pin_mut().expect("it was just set");
+        timer.poll(context).map(|()| Err(Ended::Timeout))
+    })
+    .await
 }
 
 impl Ended {
-    fn failure(self, state: &mut State, limit: Duration) -> Failure {
+    fn failure(self, state: &mut State) -> Failure {
         let limits = &state.settings.limits;
         let error = match self {
-            Self::Timeout => return Failure::Timeout(limit),
+            Self::Timeout => return Failure::Timeout(limits.time),
             Self::Error(error) => match state.limiter.refused() {
                 Some(refused) => return refused.clone(),
                 None => error,

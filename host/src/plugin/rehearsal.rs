@@ -55,7 +55,7 @@ impl Rehearsal {
 
     /// Has a handler handle one record.
     pub async fn handle(&mut self, delivery: &Delivery) -> Call<Outcome> {
-        let call = self.call(async |instance| match instance.handle(delivery).await {
+        let call = self.call(async |instance| match instance.handle(delivery, Instant::now()).await {
             Outcome::Failed(failure) => Err(failure),
             outcome => Ok(outcome),
         });

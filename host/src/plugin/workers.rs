@@ -292,7 +292,13 @@ impl Run {
                 return; // nobody waits for it any more
             }
             let outcome = match ready(turn, instance).await {
-                Ok(instance) => self.handle_next(instance).await,
+                Ok(instance) => {
+                    let now = Instant::now();
+                    if !self.outcomes.is_empty() && now - began >= RUN_SLICE {
+                        return;
+                    }
+                    self.handle_next(instance, now).await
+                }
                 Err(failure) => Some(Outcome::Failed(failure)),
             };
             if !turn.reuses() || matches!(outcome, None | Some(Outcome::Failed(_))) {
@@ -302,7 +308,7 @@ impl Run {
             let goes_on = match &outcome {
                 Outcome::Handled(records) => {
                     emitted += records.iter().map(NewRecord::size).sum::<usize>();
-                    emitted < RUN_OUTPUT && began.elapsed() < RUN_SLICE
+                    emitted < RUN_OUTPUT
                 }
                 _ => false,
             };
@@ -314,9 +320,9 @@ impl Run {
     }
 
     /// `None`: nobody waits for the outcome any more, and the call was left where it was.
-    async fn handle_next(&mut self, instance: &mut Instance) -> Option<Outcome> {
+    async fn handle_next(&mut self, instance: &mut Instance, now: Instant) -> Option<Outcome> {
         let delivery = &self.deliveries[self.outcomes.len()];
-        let mut call = pin!(instance.handle(delivery));
+        let mut call = pin!(instance.handle(delivery, now));
         let answer = &mut self.answer;
         poll_fn(|context| match call.as_mut().poll(context) {
             Poll::Ready(outcome) => Poll::Ready(Some(outcome)),

@@ -16,7 +16,7 @@ use std::{
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     thread,
-    time::SystemTime,
+    time::{Instant, SystemTime},
 };
 
 use tokio::{
@@ -163,7 +163,7 @@ async fn attempt(
     delivery: &Delivery,
 ) -> Outcome {
     let outcome = match ready(turn, instance).await {
-        Ok(instance) => instance.handle(delivery).await,
+        Ok(instance) => instance.handle(delivery, Instant::now()).await,
         Err(failure) => Outcome::Failed(failure),
     };
     if !turn.reuses() || matches!(outcome, Outcome::Failed(_)) {
