@@ -19,7 +19,11 @@ use wasmtime::{
 };
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
-use crate::{error::{Error, Result}, gateway::build_plugin, statistics::Spread};
+use crate::{
+    error::{Error, Result},
+    gateway::build_plugin,
+    statistics::Spread,
+};
 
 mod bindings {
     #![allow(

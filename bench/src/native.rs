@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 use keyway::{
     app::{Gateway, Options, Role},
     config::Config,
-    handler::{Delivery, Generation, Handler, Outcome, RunReport},
+    handler::{Delivery, Generation, Handler, Outcome, RunReport, RunReports},
     record::NewRecord,
 };
 
@@ -51,12 +51,22 @@ struct Native {
 }
 
 impl Handler for Native {
-    fn handle(&self, deliveries: Vec<Delivery>) -> BoxFuture<'static, RunReport> {
+    fn handle(&self, run: Vec<Delivery>) -> BoxFuture<'static, RunReport> {
+        let reports = self.handle_runs(vec![run]);
+        Box::pin(async move { reports.await.over.remove(0) })
+    }
+
+    fn handle_runs(&self, runs: Vec<Vec<Delivery>>) -> BoxFuture<'static, RunReports> {
         let (code, output, generation) = (self.code, self.output.clone(), self.generation());
         // On another thread, as a component's call is.
         let work = tokio::spawn(async move {
-            let outcomes = deliveries.iter().map(|delivery| handle(code, &output, delivery));
-            RunReport { generation, on_trial: false, outcomes: outcomes.collect(), deliveries }
+            let report = |deliveries: Vec<Delivery>| {
+                let outcomes = deliveries.iter().map(|delivery| handle(code, &output, delivery));
+                let outcomes = outcomes.collect();
+                RunReport { generation: generation.clone(), on_trial: false, outcomes, deliveries }
+            };
+            let over: Vec<_> = runs.into_iter().map(report).collect();
+            RunReports { waiting: None, quick: over.len(), over }
         });
         Box::pin(async move { work.await.expect("it does not panic") })
     }

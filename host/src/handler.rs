@@ -136,6 +136,24 @@ pub struct RunReport {
     pub outcomes: Vec<Outcome>,
 }
 
+impl RunReport {
+    /// Of a run of which no record was attempted.
+    pub fn not_begun(generation: Generation, deliveries: Vec<Delivery>) -> Self {
+        Self { generation, on_trial: false, deliveries, outcomes: Vec::new() }
+    }
+}
+
+/// What came of runs of several lanes that were handed over together.
+pub struct RunReports {
+    /// Of all of them but the one that waits, in the order they were given; those with no outcome were not begun.
+    pub over: Vec<RunReport>,
+    /// The place, among those that were given, of one that has to wait for something, and what will come of it. Dropping
+    /// that ends the run where it is.
+    pub waiting: Option<(usize, BoxFuture<'static, RunReport>)>,
+    /// How many had their turn and did not have to wait: so many may well be handed over together again.
+    pub quick: usize,
+}
+
 /// That a generation handled, or as a key selector decided, a record of a partition which came before all others that it has
 /// handled or decided of it, as far as this process knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -159,6 +177,15 @@ pub trait Handler: Send + Sync + 'static {
     /// attempted, so that every run makes progress.
     fn handle(&self, run: Vec<Delivery>) -> BoxFuture<'static, RunReport>;
 
+    /// Handles runs of several lanes, one after another: for calls that are quick, one hop between threads for all of
+    /// them. As soon as one has to wait the others come back, handled or not, so that none is held up by another; and so
+    /// they do when they have taken long together, or when one breaks the handler.
+    ///
+    /// Without an implementation of its own, a handler may wait in every run, and handles [one](one_of).
+    fn handle_runs(&self, runs: Vec<Vec<Delivery>>) -> BoxFuture<'static, RunReports> {
+        one_of(self, runs)
+    }
+
     /// The generation that serves now.
     fn generation(&self) -> Generation;
 
@@ -166,6 +193,25 @@ pub trait Handler: Send + Sync + 'static {
     fn trouble(&self) -> Option<String> {
         None
     }
+}
+
+/// Handles the first of these runs, for which the others do not wait.
+pub(crate) fn one_of<H: Handler + ?Sized>(
+    handler: &H,
+    mut runs: Vec<Vec<Delivery>>,
+) -> BoxFuture<'static, RunReports> {
+    let generation = handler.generation();
+    let rest = runs.split_off(runs.len().min(1)).into_iter();
+    let over: Vec<_> = rest.map(|run| RunReport::not_begun(generation.clone(), run)).collect();
+    let first = runs.pop().map(|run| handler.handle(run));
+    Box::pin(async move {
+        match first {
+            Some(first) if over.is_empty() => {
+                RunReports { over: vec![first.await], waiting: None, quick: 0 }
+            }
+            first => RunReports { over, waiting: first.map(|first| (0, first)), quick: 0 },
+        }
+    })
 }
 
 /// Where a key selector wants a record.

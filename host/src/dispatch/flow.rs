@@ -29,7 +29,7 @@ pub(super) struct Flow {
 /// A place for one call, until the handler is done with it.
 #[derive(Debug)]
 pub(super) struct Call {
-    _place: OwnedSemaphorePermit,
+    _place: Option<OwnedSemaphorePermit>,
     output: Arc<Semaphore>,
 }
 
@@ -43,7 +43,7 @@ impl Flow {
     /// A place, where one is free.
     pub(super) fn call(&self) -> Option<Call> {
         let place = self.calls.clone().try_acquire_owned().ok()?;
-        Some(Call { _place: place, output: self.output.clone() })
+        Some(Call { _place: Some(place), output: self.output.clone() })
     }
 
     pub(super) fn is_full(&self) -> bool {
@@ -57,23 +57,34 @@ impl Flow {
 }
 
 impl Call {
+    /// The same without a place: for calls that are over, while another that had this one goes on.
+    pub(super) fn over(&self) -> Self {
+        Self { _place: None, output: self.output.clone() }
+    }
+
     /// Ends the call, when what came of it has room. That is to be held until it is acknowledged; `None`: nothing came.
-    pub(super) async fn end(self, report: &RunReport) -> Option<OwnedSemaphorePermit> {
-        let size = size(report)?;
+    pub(super) async fn end<'a>(
+        self,
+        reports: impl Iterator<Item = &'a RunReport>,
+    ) -> Option<OwnedSemaphorePermit> {
+        let size = reports.map(size).sum::<usize>();
         let size = u32::try_from(size).unwrap_or(u32::MAX).min(OUTPUT_BYTES);
+        if size == 0 {
+            return None;
+        }
         self.output.acquire_many_owned(size).await.ok()
     }
 }
 
-/// Bytes that a run takes until its output is acknowledged; `None`: it has none.
-fn size(RunReport { deliveries, outcomes, .. }: &RunReport) -> Option<usize> {
+/// Bytes that a run takes until its output is acknowledged; 0: it has none.
+pub(super) fn size(RunReport { deliveries, outcomes, .. }: &RunReport) -> usize {
     let emitted = outcomes.iter().filter_map(|outcome| match outcome {
         Outcome::Handled(records) => Some(records),
         _ => None,
     });
     let emitted: usize = emitted.flatten().map(|record| OVERHEAD + record.size()).sum();
     let sources = || deliveries.iter().map(|delivery| delivery.record.size()).sum::<usize>();
-    (emitted > 0).then(|| emitted + sources())
+    if emitted > 0 { emitted + sources() } else { 0 }
 }
 
 #[cfg(test)]
@@ -98,17 +109,17 @@ mod tests {
     fn a_call_without_output_needs_no_room() {
         let flow = Flow::new(2);
         let all = flow.output.clone().try_acquire_many_owned(OUTPUT_BYTES).unwrap();
-        assert!(flow.call().unwrap().end(&report(0, 0)).now_or_never().unwrap().is_none());
-        assert!(flow.call().unwrap().end(&report(1, 0)).now_or_never().is_none());
+        assert!(flow.call().unwrap().end([report(0, 0)].iter()).now_or_never().unwrap().is_none());
+        assert!(flow.call().unwrap().end([report(1, 0)].iter()).now_or_never().is_none());
         drop(all);
     }
 
     #[test]
     fn an_output_larger_than_all_room_is_written_alone() {
         let flow = Flow::new(2);
-        let large = flow.call().unwrap().end(&report(20, 4 << 20)).now_or_never().unwrap();
-        let other = report(1, 1);
-        let mut waiting = Box::pin(flow.call().unwrap().end(&other));
+        let large = flow.call().unwrap().end([report(20, 4 << 20)].iter()).now_or_never().unwrap();
+        let other = [report(1, 1)];
+        let mut waiting = Box::pin(flow.call().unwrap().end(other.iter()));
         assert!(waiting.as_mut().now_or_never().is_none());
         drop(large);
         assert!(waiting.now_or_never().unwrap().is_some());
@@ -123,7 +134,7 @@ mod tests {
             let mut freed = Box::pin(flow.freed());
             assert!(freed.as_mut().now_or_never().is_none());
             if ends {
-                drop(call.end(&report(1, 1)).now_or_never().unwrap());
+                drop(call.end([report(1, 1)].iter()).now_or_never().unwrap());
             } else {
                 drop(call);
             }
@@ -184,9 +195,9 @@ mod tests {
                     }
                     Step::End { nth, records, bytes } if !calls.is_empty() => {
                         let call = calls.remove(nth % calls.len());
-                        let report = report(records, bytes);
+                        let reports = [report(records, bytes)];
                         let size = (records * (bytes + OVERHEAD)).min(OUTPUT_BYTES as usize);
-                        waiting.push_back((size, Box::pin(async move { call.end(&report).await })));
+                        waiting.push_back((size, Box::pin(async move { call.end(reports.iter()).await })));
                     }
                     Step::Acknowledge { nth } if !written.is_empty() => {
                         written.swap_remove(nth % written.len());

@@ -116,11 +116,12 @@ pub(super) async fn handle(
 
 /// Hands records to the handler. What comes of them is written, but under exactly-once, where it is left in the outcomes.
 async fn attempt(shared: &Shared, deliveries: Vec<Delivery>) -> (Vec<Delivery>, Vec<Outcome>) {
-    let report = shared.handler.handle(deliveries).await;
-    let RunReport { deliveries, outcomes, .. } = match shared.group.delivery {
-        config::Delivery::AtLeastOnce => shared.output.write(report).await,
-        config::Delivery::ExactlyOnce => shared.output.choose(report).await,
-    };
+    let mut report = shared.handler.handle(deliveries).await;
+    match shared.group.delivery {
+        config::Delivery::AtLeastOnce => report = shared.output.write(report).await,
+        config::Delivery::ExactlyOnce => shared.output.choose(&mut report).await,
+    }
+    let RunReport { deliveries, outcomes, .. } = report;
     (deliveries, outcomes)
 }
 

@@ -114,10 +114,10 @@ impl Lanes {
         }
     }
 
-    /// Takes the lane whose turn it is, with `records` of its records at the most, and none behind the one with which they
-    /// come to have `bytes`.
-    pub(super) fn take(&mut self, records: usize, bytes: usize) -> Option<Run> {
-        let lane = self.ready.pop_front()?;
+    /// Takes the lane whose turn it is, if it is of partition `of`, where one is named; with `records` of its records at the
+    /// most, and none behind the one with which they come to have `bytes`.
+    pub(super) fn take(&mut self, of: Option<Slot>, records: usize, bytes: usize) -> Option<Run> {
+        let lane = self.ready.pop_front_if(|lane| of.is_none_or(|slot| lane.slot == slot))?;
         let queue = self.lanes.get_mut(&lane).expect("a ready lane has records");
         queue.taken = true;
         let mut taken = Load::default();
@@ -198,7 +198,7 @@ impl Lanes {
 }
 
 impl Load {
-    fn add(&mut self, record: &Record) {
+    pub(super) fn add(&mut self, record: &Record) {
         self.records += 1;
         self.bytes += record.size();
     }
@@ -229,10 +229,10 @@ mod tests {
         let mut lanes = Lanes::new(Ordering::Key);
         (0..10).for_each(|offset| lanes.push(Slot(0), record(0, offset, Some(1))));
         lanes.push(Slot(0), record(0, 10, Some(2)));
-        let hot = lanes.take(2, 100).unwrap();
+        let hot = lanes.take(None, 2, 100).unwrap();
         lanes.give_back(&hot.lane);
-        assert_eq!(lanes.take(2, 100).unwrap().deliveries[0].record.offset, 10);
-        assert_eq!(lanes.take(2, 100).unwrap().deliveries[0].record.offset, 2);
+        assert_eq!(lanes.take(None, 2, 100).unwrap().deliveries[0].record.offset, 10);
+        assert_eq!(lanes.take(None, 2, 100).unwrap().deliveries[0].record.offset, 2);
     }
 
     #[test]
@@ -240,11 +240,20 @@ mod tests {
         let mut lanes = Lanes::new(Ordering::Partition);
         (0..5).for_each(|offset| lanes.push(Slot(0), record(0, offset, None))); // five bytes each
         for (bytes, expected) in [(0, 1), (6, 2), (100, 2)] {
-            let run = lanes.take(9, bytes).unwrap();
+            let run = lanes.take(None, 9, bytes).unwrap();
             assert_eq!(run.deliveries.len(), expected);
             lanes.give_back(&run.lane);
         }
         assert_eq!(lanes.load(Slot(0)), Load::default());
+    }
+
+    #[test]
+    fn a_lane_of_another_partition_than_the_one_that_is_named_keeps_its_turn() {
+        let mut lanes = Lanes::new(Ordering::Key);
+        [0, 1].into_iter().for_each(|slot| lanes.push(Slot(slot), record(0, slot, None)));
+        assert!(lanes.take(Some(Slot(1)), 9, 100).is_none());
+        assert_eq!(lanes.take(Some(Slot(0)), 9, 100).unwrap().lane.slot, Slot(0));
+        assert_eq!(lanes.take(None, 9, 100).unwrap().lane.slot, Slot(1));
     }
 
     #[test]
@@ -259,7 +268,7 @@ mod tests {
         let mut lanes = Lanes::new(Ordering::Key);
         (0..3).for_each(|offset| lanes.push(Slot(0), record(0, offset, Some(1))));
         lanes.push(Slot(1), record(1, 0, None));
-        lanes.take(2, 100).unwrap();
+        lanes.take(None, 2, 100).unwrap();
         let mut all: Vec<_> =
             lanes.all().map(|(slot, kind, waiting)| (slot, kind.clone(), waiting)).collect();
         all.sort_by_key(|(slot, ..)| *slot);
@@ -345,7 +354,7 @@ mod tests {
                         let free = model.waiting.iter().any(|(lane, queue)| {
                             !queue.is_empty() && !model.taken.contains(lane) && !model.suspended.contains(&lane.0)
                         });
-                        let run = lanes.take(limit, usize::MAX);
+                        let run = lanes.take(None, limit, usize::MAX);
                         prop_assert_eq!(run.is_some(), free);
                         let Some(run) = run else { continue };
                         let lane = (run.lane.slot.0, name(ordering, &run.deliveries[0].record));

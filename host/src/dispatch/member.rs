@@ -12,6 +12,7 @@ mod intake;
 mod letting_go;
 mod parking;
 mod rewinding;
+mod runs;
 mod steering;
 #[cfg(test)]
 mod tests;
@@ -19,7 +20,9 @@ mod transacting;
 
 use std::{
     collections::{BTreeMap, HashMap},
+    num::NonZero,
     sync::Arc,
+    thread,
     time::Duration,
 };
 
@@ -35,6 +38,7 @@ use tokio::{
 pub(super) use self::steering::Order;
 use self::{
     parking::{Parking, ParkingDone},
+    runs::Handled,
     steering::Seek,
     transacting::{Transacting, Transaction},
 };
@@ -46,6 +50,7 @@ use super::{
     output::Output,
     partition::Partition,
     status::{HotKey, MemberState, MemberStatus},
+    width::Width,
 };
 use crate::{
     broker::{
@@ -53,7 +58,7 @@ use crate::{
         TransactError,
     },
     config,
-    handler::{Beginnings, Handler, RunReport},
+    handler::{Beginnings, Handler},
     record::{NewRecord, TopicPartition},
 };
 
@@ -100,7 +105,7 @@ pub(super) enum End {
 
 /// Something that was begun and has ended.
 enum Done {
-    Handled { lane: Lane, report: RunReport },
+    Handled(Handled),
     DeadLettered { lane: Lane, offset: u64, result: Result<Option<NewRecord>, ProduceError> },
     Cancelled { slot: Slot, count: usize },
     Committed { offsets: Vec<(Slot, Committed)>, result: Result<(), CommitError> },
@@ -126,6 +131,7 @@ pub(super) struct Engine {
     slots: HashMap<TopicPartition, Slot>,
     next_slot: u64,
     flow: Flow,
+    width: Width,
     /// Records taken by runs and letters being written, over all partitions.
     in_flight: usize,
     work: FuturesUnordered<BoxFuture<'static, Done>>,
@@ -158,6 +164,7 @@ impl Engine {
     ) -> Self {
         let lanes = Lanes::new(shared.group.ordering);
         let flow = Flow::new(shared.group.max_in_flight);
+        let width = Width::new(thread::available_parallelism().map_or(1, NonZero::get));
         Self {
             shared,
             commands,
@@ -168,6 +175,7 @@ impl Engine {
             slots: HashMap::new(),
             next_slot: 0,
             flow,
+            width,
             in_flight: 0,
             work: FuturesUnordered::new(),
             deferred: BTreeMap::new(),
@@ -322,7 +330,13 @@ impl Engine {
 
     async fn done(&mut self, done: Done) {
         match done {
-            Done::Handled { lane, report } => self.handled(lane, report).await,
+            Done::Handled(Handled { over, quick, later }) => {
+                quick.into_iter().for_each(|quick| self.width.learn(quick));
+                later.into_iter().for_each(|later| self.go_on_with(later));
+                for (lane, report) in over {
+                    self.handled(lane, report).await;
+                }
+            }
             Done::DeadLettered { lane, offset, result } => {
                 self.land(lane.slot, 1);
                 match result {

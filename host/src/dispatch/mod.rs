@@ -26,6 +26,7 @@ mod pauses;
 mod retry;
 mod status;
 mod timeline;
+mod width;
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},

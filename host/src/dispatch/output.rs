@@ -70,7 +70,7 @@ impl Output {
 
     /// Chooses where what a run emitted goes, and leaves it to be written. A record of which a key selector refuses
     /// something becomes a failed one, and those behind it count as not handled, as with [`Output::write`].
-    pub(super) async fn choose(&self, mut report: RunReport) -> RunReport {
+    pub(super) async fn choose(&self, report: &mut RunReport) {
         let mut refused = None;
         for (index, outcome) in report.outcomes.iter_mut().enumerate() {
             let Outcome::Handled(records) = outcome else { continue };
@@ -83,7 +83,6 @@ impl Output {
             report.outcomes.truncate(index);
             report.outcomes.push(Outcome::Retry { reason, after: None });
         }
-        report
     }
 
     async fn choose_all(&self, records: &mut [NewRecord]) -> Result<(), String> {

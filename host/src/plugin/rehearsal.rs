@@ -55,10 +55,11 @@ impl Rehearsal {
 
     /// Has a handler handle one record.
     pub async fn handle(&mut self, delivery: &Delivery) -> Call<Outcome> {
-        let call = self.call(async |instance| match instance.handle(delivery, Instant::now()).await {
-            Outcome::Failed(failure) => Err(failure),
-            outcome => Ok(outcome),
-        });
+        let call =
+            self.call(async |instance| match instance.handle(delivery, Instant::now()).await {
+                Outcome::Failed(failure) => Err(failure),
+                outcome => Ok(outcome),
+            });
         call.await.map(|outcome| outcome.unwrap_or_else(Outcome::Failed))
     }
 

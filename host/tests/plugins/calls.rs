@@ -206,7 +206,8 @@ async fn a_run_that_nobody_waits_for_any_more_is_ended() {
 async fn a_long_run_gives_its_results_back_before_it_is_through() {
     let fixture = Fixture::new().with(&["flaky"]);
     let handler = fixture.handler(&using("flaky")).await.unwrap();
-    let report = run(&handler, &[r#"{"do": "sleep", "ms": 20}"#, "{}"]).await;
+    let run = vec![delivery(0, r#"{"do": "sleep", "ms": 20}"#), delivery(1, "{}")];
+    let report = handler.handle(run).await;
     assert_eq!(report.outcomes, [Outcome::Handled(vec![])]);
     assert_eq!(report.deliveries.len(), 2);
 }

@@ -172,10 +172,18 @@ pub(crate) async fn handle(handler: &Arc<dyn Handler>, value: &str) -> Outcome {
     run(handler, &[value]).await.outcomes.remove(0)
 }
 
-/// Handles a run of records with these values.
+/// Handles a run of records with these values, in as many goes as it takes, until one is not handled.
 pub(crate) async fn run(handler: &Arc<dyn Handler>, values: &[&str]) -> RunReport {
     let run = values.iter().enumerate().map(|(offset, value)| delivery(offset as u64, value));
-    handler.handle(run.collect()).await
+    let mut all = handler.handle(run.collect()).await;
+    while all.outcomes.len() < all.deliveries.len()
+        && matches!(all.outcomes.last(), Some(Outcome::Handled(_)))
+    {
+        let more = handler.handle(all.deliveries.split_off(all.outcomes.len())).await;
+        all.deliveries.extend(more.deliveries);
+        all.outcomes.extend(more.outcomes);
+    }
+    all
 }
 
 /// What was emitted, as text.

@@ -25,3 +25,4 @@ mod refusals;
 mod reload;
 mod selectors;
 mod shadow;
+mod together;

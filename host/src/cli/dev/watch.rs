@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 
 use crate::{
     app::WrapHandler,
-    handler::{Delivery, Generation, Handler, Outcome, RunReport},
+    handler::{Delivery, Generation, Handler, Outcome, RunReport, RunReports},
 };
 
 /// Records that wait to be shown.
@@ -118,6 +118,24 @@ impl Handler for Observed {
             let report = inner.await;
             watch.see(&group, &report);
             report
+        })
+    }
+
+    fn handle_runs(&self, runs: Vec<Vec<Delivery>>) -> BoxFuture<'static, RunReports> {
+        let (inner, watch, group) =
+            (self.inner.handle_runs(runs), self.watch.clone(), self.group.clone());
+        Box::pin(async move {
+            let RunReports { over, waiting, quick } = inner.await;
+            over.iter().for_each(|report| watch.see(&group, report));
+            let waiting = waiting.map(|(place, report)| {
+                let waiting = async move {
+                    let report = report.await;
+                    watch.see(&group, &report);
+                    report
+                };
+                (place, Box::pin(waiting) as BoxFuture<'static, _>)
+            });
+            RunReports { over, waiting, quick }
         })
     }
 

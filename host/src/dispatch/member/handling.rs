@@ -1,89 +1,31 @@
-//! Runs on their way to the handler, and what becomes of each record after it.
+//! What becomes of each record after the handler.
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
-use super::{COMMIT_INTERVAL, Done, Engine, RUN, RUN_BYTES, Shared, UNACKNOWLEDGED};
+use super::{COMMIT_INTERVAL, Done, Engine};
 use crate::{
     broker::ProduceError,
     config::{self, OnReject},
     dispatch::{
         batch::Origin,
-        flow::Call,
-        lanes::{Lane, Run, Slot},
+        lanes::{Lane, Slot},
         output::DeadLetter,
         retry::{self, Verdict},
     },
-    flaw::{self, Flaw},
     handler::{Beginning, Delivery, Outcome, RunReport},
     record::{NewRecord, Place},
 };
 
 impl Engine {
-    /// Hands waiting records to the handler, up to the bounds of calls and of records in flight.
-    pub(super) fn start_runs(&mut self) {
-        if self.transacting.is_full() {
-            return;
-        }
-        let most = self.shared.group.max_in_flight + UNACKNOWLEDGED;
-        let most = most.min(self.transacting.most_in_flight());
-        while self.in_flight < most && self.lanes.ready() > 0 {
-            let Some(call) = self.flow.call() else { return };
-            let limit = ((most - self.in_flight) / self.lanes.ready()).clamp(1, RUN);
-            let Some(run) = self.lanes.take(limit, RUN_BYTES) else { return };
-            if flaw::is(Flaw::LaneTwice) {
-                self.lanes.give_back(&run.lane);
-            }
-            self.start(run, call);
-            self.show();
-        }
-    }
-
-    fn start(&mut self, run: Run, call: Call) {
-        let Some(run) = self.unless_parked(run) else { return };
-        let (run, refused) = self.unless_refused(run);
-        let partition =
-            self.partitions.get_mut(&run.lane.slot).expect("lanes go with their partition");
-        tracing::debug!(
-            group = %self.shared.group.id, member = self.member_id.as_deref(), partition = %partition.name,
-            first = run.deliveries.first().map(|first| first.record.offset), count = run.deliveries.len(),
-            "Records go to the handler."
-        );
-        partition.in_flight += run.deliveries.len();
-        self.in_flight += run.deliveries.len();
-        let cancel = partition.cancel.clone();
-        let shared = self.shared.clone();
-        let (slot, count) = (run.lane.slot, run.deliveries.len());
-        self.work.push(Box::pin(async move {
-            let Run { lane, deliveries } = run;
-            let handle = async {
-                match refused {
-                    None => handle(&shared, deliveries, call).await,
-                    Some(reason) => {
-                        let generation = shared.handler.generation();
-                        let outcomes = vec![Outcome::Reject { reason }];
-                        RunReport { generation, on_trial: false, deliveries, outcomes }
-                    }
-                }
-            };
-            tokio::select! {
-                report = handle => Done::Handled { lane, report },
-                () = cancel.cancelled() => Done::Cancelled { slot, count },
-            }
-        }));
-    }
-
     pub(super) async fn handled(&mut self, lane: Lane, report: RunReport) {
         let RunReport { generation, on_trial, mut deliveries, outcomes } = report;
         self.land(lane.slot, deliveries.len());
         let is_exactly_once = self.is_exactly_once();
         let open = self.partitions.get_mut(&lane.slot).filter(|partition| !partition.abandoned);
         let Some(partition) = open else { return };
-        if let Some(first) = deliveries.first().filter(|_| !on_trial) {
+        if let Some(first) = deliveries.first().filter(|_| !on_trial && !outcomes.is_empty()) {
             let offset = first.record.offset;
             if partition.handled_by(&generation, offset) {
                 let group = Some(self.shared.group.id.clone());
@@ -135,24 +77,6 @@ impl Engine {
         if let Some(partition) = self.partitions.get_mut(&slot) {
             partition.in_flight -= count;
         }
-    }
-
-    /// Lets a run begin with a record that could not be committed with what was emitted for it, or end before one; says
-    /// what is wrong with the first.
-    fn unless_refused(&mut self, mut run: Run) -> (Run, Option<String>) {
-        let refusals = &self.transacting.refusals;
-        if refusals.is_empty() {
-            return (run, None);
-        }
-        let refused = |delivery: &Delivery| refusals.get(&delivery.record.place());
-        let Some(index) = run.deliveries.iter().position(|it| refused(it).is_some()) else {
-            return (run, None);
-        };
-        let reason = refused(&run.deliveries[index]).filter(|_| index == 0);
-        let reason = reason.map(|refused| refused.reason.clone());
-        let rest = run.deliveries.split_off(index.max(1));
-        self.lanes.put_back(&run.lane, rest);
-        (run, reason)
     }
 
     /// Has a letter written with the next transaction.
@@ -223,29 +147,18 @@ impl Engine {
     }
 
     fn write_dead_letter(&mut self, lane: Lane, letter: DeadLetter) {
-        let Some(partition) = self.partitions.get_mut(&lane.slot) else { return };
-        partition.in_flight += 1;
-        self.in_flight += 1;
-        let cancel = partition.cancel.clone();
         let shared = self.shared.clone();
-        self.work.push(Box::pin(async move {
-            let write = async {
-                match shared.group.delivery {
-                    config::Delivery::ExactlyOnce => {
-                        Ok(Some(shared.output.dead_letter_record(&letter).await))
-                    }
-                    config::Delivery::AtLeastOnce => {
-                        shared.output.dead_letter(&letter).await.map(|()| None)
-                    }
+        self.begin(lane.slot, 1, async move {
+            let result = match shared.group.delivery {
+                config::Delivery::ExactlyOnce => {
+                    Ok(Some(shared.output.dead_letter_record(&letter).await))
+                }
+                config::Delivery::AtLeastOnce => {
+                    shared.output.dead_letter(&letter).await.map(|()| None)
                 }
             };
-            tokio::select! {
-                result = write => {
-                    Done::DeadLettered { lane, offset: letter.record.offset, result }
-                }
-                () = cancel.cancelled() => Done::Cancelled { slot: lane.slot, count: 1 },
-            }
-        }));
+            Done::DeadLettered { lane, offset: letter.record.offset, result }
+        });
     }
 
     /// Stands still at a record that was given up on, and whose letter the broker does not take: nothing else would keep it.
@@ -266,29 +179,4 @@ impl Engine {
             self.commands.pause(vec![partition.name.clone()]).await;
         }
     }
-}
-
-/// Has a run handled, and what comes of it written, or chosen where it goes with the next transaction.
-async fn handle(shared: &Arc<Shared>, deliveries: Vec<Delivery>, call: Call) -> RunReport {
-    let report = shared.handler.handle(deliveries).await;
-    match shared.group.delivery {
-        config::Delivery::AtLeastOnce if flaw::is(Flaw::AcknowledgeEarly) => {
-            write_later(shared.clone(), report)
-        }
-        config::Delivery::AtLeastOnce => {
-            let _room = call.end(&report).await;
-            shared.output.write(report).await
-        }
-        config::Delivery::ExactlyOnce => shared.output.choose(report).await,
-    }
-}
-
-/// What [`Flaw::AcknowledgeEarly`] makes of a run.
-fn write_later(shared: Arc<Shared>, report: RunReport) -> RunReport {
-    let later = report.clone();
-    tokio::spawn(async move {
-        tokio::time::sleep(Duration::from_millis(500)).await;
-        shared.output.write(later).await;
-    });
-    report
 }

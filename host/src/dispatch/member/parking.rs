@@ -91,6 +91,12 @@ pub(super) enum ParkingDone {
     },
 }
 
+impl From<ParkingDone> for Done {
+    fn from(done: ParkingDone) -> Self {
+        Self::Parking(done)
+    }
+}
+
 impl Parking {
     /// When the engine must look again though nothing happens, for those that `gives_back` names.
     pub(super) fn wake(&self, gives_back: impl Fn(Slot) -> bool) -> Option<Instant> {
@@ -160,25 +166,6 @@ impl Engine {
             let (parked, next) = shared.output.what_is_parked(&source, committed).await;
             ParkingDone::Learned { slot, parked: Box::new(parked), next }
         });
-    }
-
-    /// Does something for a partition until it is cut off.
-    fn begin(
-        &mut self,
-        slot: Slot,
-        count: usize,
-        work: impl Future<Output = ParkingDone> + Send + 'static,
-    ) {
-        let Some(partition) = self.partitions.get_mut(&slot) else { return };
-        partition.in_flight += count;
-        self.in_flight += count;
-        let cancel = partition.cancel.clone();
-        self.work.push(Box::pin(async move {
-            tokio::select! {
-                done = work => Done::Parking(done),
-                () = cancel.cancelled() => Done::Cancelled { slot, count },
-            }
-        }));
     }
 
     /// Lets a run pass whose lane is not parked; one whose lane is, is parked behind it or waits.

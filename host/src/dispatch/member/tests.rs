@@ -6,6 +6,7 @@ mod memory;
 mod offset_map;
 mod parking;
 mod steering;
+mod together;
 mod transacting;
 
 use std::{
@@ -13,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, FutureExt};
 use tokio::{
     sync::{Notify, mpsc, oneshot, watch},
     task::JoinHandle,
@@ -30,10 +31,11 @@ use crate::{
     config::{self, Allow, Group, Isolation, Limits, OnReject, Ordering, PluginUse, Retry, Start},
     dispatch::{
         Counters, Scope,
+        flow::size,
         output::Output,
         status::{MemberState, MemberStatus},
     },
-    handler::{Beginnings, Delivery, Generation, Handler, Outcome, RunReport},
+    handler::{Beginnings, Delivery, Generation, Handler, Outcome, RunReport, RunReports},
     produce::Producer,
     record::{NewRecord, Record, TopicPartition},
 };
@@ -48,6 +50,8 @@ struct ScriptedHandler {
     script: Script,
     /// Offset and attempt of every call, in the order they began.
     calls: Arc<Mutex<Vec<(u64, u32)>>>,
+    /// How many lanes were handed over together, each time.
+    widths: Arc<Mutex<Vec<usize>>>,
 }
 
 impl Handler for ScriptedHandler {
@@ -67,6 +71,31 @@ impl Handler for ScriptedHandler {
         })
     }
 
+    /// As plugins do: one that has to wait comes back by itself, and so do the others when much was emitted.
+    fn handle_runs(&self, runs: Vec<Vec<Delivery>>) -> BoxFuture<'static, RunReports> {
+        let generation = self.generation();
+        self.widths.lock().unwrap().push(runs.len());
+        let runs: Vec<_> = runs.into_iter().map(|run| (run.clone(), self.handle(run))).collect();
+        Box::pin(async move {
+            let (mut over, mut waiting, mut quick, mut emitted) = (Vec::new(), None, 0, 0);
+            for (place, (run, mut report)) in runs.into_iter().enumerate() {
+                if waiting.is_some() || emitted >= 1 << 20 {
+                    over.push(RunReport::not_begun(generation.clone(), run));
+                    continue;
+                }
+                match (&mut report).now_or_never() {
+                    None => waiting = Some((place, report)),
+                    Some(report) => {
+                        emitted += size(&report);
+                        over.push(report);
+                        quick += 1;
+                    }
+                }
+            }
+            RunReports { over, waiting, quick }
+        })
+    }
+
     fn generation(&self) -> Generation {
         Generation { plugin: "scripted".into(), digest: [1; 32] }
     }
@@ -79,6 +108,7 @@ struct Rig {
     orders: mpsc::Sender<Order>,
     status: watch::Receiver<MemberStatus>,
     calls: Arc<Mutex<Vec<(u64, u32)>>>,
+    widths: Arc<Mutex<Vec<usize>>>,
     broker: Arc<Memory>,
     shared: Arc<Shared>,
     task: JoinHandle<End>,
@@ -130,7 +160,12 @@ impl Rig {
             hottest: Vec::new(),
         });
         let calls = Arc::<Mutex<Vec<_>>>::default();
-        let handler = ScriptedHandler { script: Arc::new(script), calls: calls.clone() };
+        let widths = Arc::<Mutex<Vec<_>>>::default();
+        let handler = ScriptedHandler {
+            script: Arc::new(script),
+            calls: calls.clone(),
+            widths: widths.clone(),
+        };
         let broker = Arc::new(Memory::default());
         let group = Arc::new(group);
         let producer = Producer::new(broker.clone(), Default::default());
@@ -144,7 +179,7 @@ impl Rig {
         let engine = Engine::new(shared.clone(), member.commands.clone(), status);
         let (orders, mut waiting) = mpsc::channel(4);
         let task = tokio::spawn(async move { engine.run(member, wishes, &mut waiting).await });
-        Self { driver, wish, orders, status: shown, calls, broker, shared, task }
+        Self { driver, wish, orders, status: shown, calls, widths, broker, shared, task }
     }
 
     async fn assign(&self, partition: u32, committed: Option<u64>) {

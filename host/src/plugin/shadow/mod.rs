@@ -70,7 +70,7 @@ impl Shadow {
     /// A shadow with an instance of its own, which `usage` has, on a thread that ends with the shadow.
     pub(super) fn start(candidate: Candidate, usage: Arc<Usage>) -> io::Result<Self> {
         let runtime = runtime::Builder::new_current_thread().enable_time().build()?;
-        let (queue, waiting) = mpsc::channel(RECORDS); // of runs, none of which is empty: always room enough
+        let (queue, waiting) = mpsc::channel(RECORDS); // none of what is in it is empty: always room enough
         let tally: Arc<Mutex<Tally>> = Arc::default();
         let compared = tally.clone();
         thread::Builder::new().name("keyway-shadow".into()).spawn(move || {
@@ -93,16 +93,21 @@ impl Shadow {
         &self.candidate.component.generation
     }
 
-    /// Has it try its hand at the first `outcomes.len()` records, of which the serving generation made `outcomes`, if there
-    /// is room. Never waits.
-    pub(super) fn offer(&self, deliveries: &[Delivery], outcomes: &[Outcome]) {
-        let handled = deliveries.iter().zip(outcomes);
+    /// Has it try its hand at records, with what the serving generation made of each, if there is room. Never waits.
+    pub(super) fn offer<'a>(
+        &self,
+        handled: impl Iterator<Item = (&'a Delivery, &'a Outcome)> + Clone,
+    ) {
+        if handled.clone().next().is_none() {
+            return;
+        }
         let queued = self.room.take(handled.clone()).and_then(|room| {
-            let handled = handled.map(|(delivery, outcome)| (delivery.clone(), outcome.clone()));
+            let handled =
+                handled.clone().map(|(delivery, outcome)| (delivery.clone(), outcome.clone()));
             self.queue.try_send(Work { handled: handled.collect(), _room: room }).ok()
         });
         if queued.is_none() {
-            self.shed.fetch_add(outcomes.len() as u64, Relaxed);
+            self.shed.fetch_add(handled.count() as u64, Relaxed);
         }
     }
 

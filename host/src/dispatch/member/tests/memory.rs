@@ -16,7 +16,8 @@ use crate::{
 /// The largest record that is taken.
 const LARGEST: usize = 1 << 20;
 
-/// Takes every record but those of a topic called `refused` and those that are too large, and remembers it.
+/// Takes every record but those of a topic called `refused` and those that are too large, and remembers it. One of a topic
+/// called `slow` is acknowledged when the test says so.
 #[derive(Default)]
 pub(super) struct Memory {
     pub(super) produced: Mutex<Vec<NewRecord>>,
@@ -24,6 +25,8 @@ pub(super) struct Memory {
     pub(super) trouble: Mutex<u32>,
     /// What was written and is not acknowledged yet, while that is held back.
     pub(super) held: Mutex<Option<Vec<(Acknowledge, Produced)>>>,
+    /// What was written to `slow` and is not acknowledged yet.
+    pub(super) slow: Mutex<Vec<(Acknowledge, Produced)>>,
     /// The next so many looks at a topic fail.
     pub(super) blind: Mutex<u32>,
 }
@@ -72,6 +75,7 @@ impl Broker for Memory {
         let (acknowledge, acknowledgement) = Acknowledgement::pair();
         let at = Produced { partition: 0, offset: produced.len() as u64, timestamp: 0 };
         match &mut *self.held.lock().unwrap() {
+            _ if &*record.topic == "slow" => self.slow.lock().unwrap().push((acknowledge, at)),
             Some(held) => held.push((acknowledge, at)),
             None => acknowledge.send(Ok(at)),
         }
