@@ -141,6 +141,9 @@ impl Lanes {
 
     /// Puts records of a taken lane back to its front, in order. The lane stays taken.
     pub(super) fn put_back(&mut self, lane: &Lane, deliveries: Vec<Delivery>) {
+        if deliveries.is_empty() {
+            return;
+        }
         let Some(queue) = self.lanes.get_mut(lane) else { return };
         let load = self.loads.entry(lane.slot).or_default();
         for delivery in deliveries.into_iter().rev() {

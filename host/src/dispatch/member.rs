@@ -19,7 +19,7 @@ mod tests;
 mod transacting;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     num::NonZero,
     sync::Arc,
     thread,
@@ -147,6 +147,9 @@ pub(super) struct Engine {
     committing: bool,
     commit_due: Option<Instant>,
     status_due: Option<Instant>,
+    /// Partitions of which something was read or handled since it was looked at how much of them waits, and those of which
+    /// too much does.
+    changed: HashSet<Slot>,
     /// Reading waits until then, because a partition is full.
     full_until: Option<Instant>,
     end: Option<End>,
@@ -187,6 +190,7 @@ impl Engine {
             committing: false,
             commit_due: None,
             status_due: None,
+            changed: HashSet::new(),
             full_until: None,
             end: None,
             left: false,
@@ -317,6 +321,7 @@ impl Engine {
             self.lanes.suspend(slot);
         }
         self.partitions.insert(slot, partition);
+        self.changed.insert(slot);
         self.learn_what_is_parked(slot);
     }
 

@@ -22,6 +22,7 @@ impl Engine {
     pub(super) async fn handled(&mut self, lane: Lane, report: RunReport) {
         let RunReport { generation, on_trial, mut deliveries, outcomes } = report;
         self.land(lane.slot, deliveries.len());
+        self.changed.insert(lane.slot);
         let is_exactly_once = self.is_exactly_once();
         let open = self.partitions.get_mut(&lane.slot).filter(|partition| !partition.abandoned);
         let Some(partition) = open else { return };
@@ -90,6 +91,7 @@ impl Engine {
     pub(super) fn finish(&mut self, lane: &Lane, offset: u64) {
         if let Some(partition) = self.partitions.get_mut(&lane.slot) {
             partition.offsets.finish(offset);
+            self.changed.insert(lane.slot);
             self.commit_due.get_or_insert_with(|| Instant::now() + COMMIT_INTERVAL);
         }
     }

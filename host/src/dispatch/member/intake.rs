@@ -24,6 +24,7 @@ impl Engine {
                     let name = record.topic_partition();
                     let Some(slot) = self.slots.get(&name).copied() else { continue };
                     current = Some((name, slot));
+                    self.changed.insert(slot);
                     slot
                 }
             };
@@ -56,27 +57,29 @@ impl Engine {
         let share = self.share();
         self.full_until = None;
         let (mut pause, mut resume) = (Vec::new(), Vec::new());
-        for (slot, partition) in &mut self.partitions {
+        self.changed.retain(|slot| {
+            let Some(partition) = self.partitions.get_mut(slot) else { return false };
             let load = self.lanes.load(*slot);
             if partition.held {
                 if partition.may_resume(load, share) {
                     partition.held = false;
                     resume.extend(partition.flows().then(|| partition.name.clone()));
                 }
-                continue;
+                return partition.held;
             }
             if partition.paused {
-                continue; // it is not read already
+                return false; // it is not read already
             }
             match partition.pressure(load, share, now) {
-                Pressure::Open => {}
+                Pressure::Open => return false,
                 Pressure::Full(until) => self.full_until = self.full_until.max(Some(until)),
                 Pressure::Hold => {
                     partition.held = true;
                     pause.push(partition.name.clone());
                 }
             }
-        }
+            true
+        });
         if !pause.is_empty() {
             self.commands.pause(pause).await;
         }
