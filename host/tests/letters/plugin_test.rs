@@ -2,7 +2,11 @@
 
 use serde_json::Value;
 
-use super::{Gateway, Shop, numbered, plugins, wait_until};
+use crate::{
+    gateway::{Gateway, wait_until},
+    plugins,
+    shop::{Shop, numbered},
+};
 
 #[test]
 fn a_plugin_is_tested_on_records_of_a_topic_and_on_dead_letters_of_a_gateway() {

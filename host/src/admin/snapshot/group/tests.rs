@@ -1,7 +1,10 @@
 //! How a group is shown: from the broker's word alone, and with what only this process knows.
 
 use super::{super::example, *};
-use crate::broker::Committed;
+use crate::{
+    broker::Committed,
+    dispatch::{self, Pauses},
+};
 
 fn shown_group() -> Group {
     group(&example::group_info(), &[example::my_topic()], &example::view(), "here:1")

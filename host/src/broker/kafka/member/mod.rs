@@ -7,143 +7,49 @@
 //! partitions were given up, so nobody else gets them; after it they are not the member's, and a commit is refused
 //! without asking.
 
+mod commands;
 mod context;
 mod errand;
 mod holdings;
+mod join;
+mod rebalance;
 mod stall;
 
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::VecDeque,
     ops::ControlFlow::{self, Break, Continue},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
+    sync::Arc,
     task::{Context, Poll, Waker},
     thread,
     time::{Duration, Instant},
 };
 
-use rdkafka::{
-    Offset,
-    config::ClientConfig,
-    consumer::{BaseConsumer, Consumer as _},
-    error::KafkaResult,
-};
-use tokio::sync::oneshot;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use tokio_util::sync::PollSender;
 
+pub(super) use self::join::join;
 use self::{
     context::{MemberContext, Notice},
-    errand::{Answer, Beginnings, Errandee, Errands, Rewound, Transaction},
+    errand::{Answer, Errands},
     holdings::Holdings,
+    rebalance::Asked,
 };
-use super::{
-    error,
-    lookup::Lookup,
-    record,
-    settings::{Settings, client_id},
-    transactions::{Offsets, Transactor},
-    wake::Wakeup,
-};
+use super::error;
 use crate::{
-    broker::{
-        Assigned, BrokerError, Command, CommitError, Member, MemberDriver, MemberEvent, MemberSpec,
-        OffsetCommit, TransactError,
-    },
-    record::{NewRecord, TopicPartition},
+    broker::{Command, MemberEvent},
+    record::TopicPartition,
 };
 
 type MemberConsumer = BaseConsumer<MemberContext>;
 
 /// The longest sleep: whatever might be missed is seen after this.
 const NAP: Duration = Duration::from_millis(100);
-/// How long an errand that failed waits before the next try.
-const AGAIN: Duration = Duration::from_millis(500);
 /// How long the last commits may take when the member leaves.
 const LAST_COMMITS: Duration = Duration::from_secs(5);
 /// At least so long between two looks for partitions that have stalled.
 const LOOK: Duration = Duration::from_secs(5);
 /// The same trouble is told again only after this.
 const TROUBLE: Duration = Duration::from_secs(10);
-
-/// Starts one more member.
-pub(super) fn join(
-    settings: &Settings,
-    process: &str,
-    lookup: Lookup,
-    spec: MemberSpec,
-) -> Result<Member, BrokerError> {
-    static JOINED: AtomicU64 = AtomicU64::new(0);
-    let number = JOINED.fetch_add(1, Relaxed); // tells a member from one that had its index before
-    let client_id = client_id(process, &format!("{}.{number}", spec.index));
-    let wakeup = Arc::new(Wakeup::default());
-    let fetcher = settings.fetcher(&spec, &client_id);
-    let fetcher = consumer(&fetcher, &wakeup).map_err(error::client)?;
-    let consumer = settings.membership(&spec, &client_id);
-    let consumer = self::consumer(&consumer, &wakeup).map_err(error::client)?;
-    let transactional = settings.transactional(&transactional_id(&spec, &client_id), &client_id);
-    let transactor = match &spec.instance_id {
-        Some(_) => Transactor::shared(transactional, lookup),
-        None => Transactor::exclusive(transactional, lookup),
-    };
-    let topics: Vec<&str> = spec.topics.iter().map(AsRef::as_ref).collect();
-    consumer.subscribe(&topics).map_err(|error| {
-        BrokerError::Fatal(format!("joining group {:?}: {}", spec.group, error::text(&error)))
-    })?;
-    let (member, MemberDriver { events, commands }) = Member::pair();
-    let start = move || {
-        wakeup.is_here();
-        let errands = Errands::start(Errandee {
-            consumer: Arc::clone(&consumer),
-            fetcher: Arc::clone(&fetcher),
-            led: HashSet::new(),
-            group: Arc::clone(&spec.group),
-            client_id,
-            start: spec.start,
-            transactor,
-            is_static: spec.instance_id.is_some(),
-            wakeup: Arc::clone(&wakeup),
-        });
-        let driver = Driver {
-            waker: wakeup.waker(),
-            consumer,
-            events: PollSender::new(events),
-            commands,
-            outbox: VecDeque::new(),
-            holdings: Holdings::new(fetcher, wakeup),
-            revoking: Vec::new(),
-            open: false,
-            assigning: None,
-            rewinding: None,
-            errands,
-            look: Instant::now() + LOOK,
-            trouble: None,
-        };
-        driver.run();
-    };
-    thread::Builder::new().name("kafka-member".into()).spawn(start).map_err(|error| {
-        BrokerError::Unavailable(format!("no thread for a member of the group: {error}"))
-    })?;
-    Ok(member)
-}
-
-/// The id of a member's transactions. A static member takes that of the one it replaces, and so ends at once what that one
-/// left open; any other has one that nobody else will ever have.
-fn transactional_id(spec: &MemberSpec, client_id: &str) -> String {
-    let group = &spec.group;
-    match &spec.instance_id {
-        Some(instance) => format!("keyway/{group}/{instance}"),
-        None => format!("keyway/{group}/{client_id}/{:016x}", fastrand::u64(..)),
-    }
-}
-
-fn consumer(config: &ClientConfig, wakeup: &Arc<Wakeup>) -> KafkaResult<Arc<MemberConsumer>> {
-    let mut consumer: MemberConsumer = config.create_with_context(MemberContext::default())?;
-    let nonempty = Arc::clone(wakeup);
-    consumer.set_nonempty_callback(move || nonempty.wake());
-    Ok(Arc::new(consumer))
-}
 
 /// What librdkafka has to tell next. Records have queues of their own, so all that comes by this one are events, which the
 /// context keeps.
@@ -174,32 +80,6 @@ struct Driver {
     look: Instant,
     /// The trouble that was told last, and when.
     trouble: Option<(String, Instant)>,
-}
-
-/// Partitions that an errand is about.
-struct Asked {
-    partitions: Vec<TopicPartition>,
-    /// When to ask again; `None`: it is being asked.
-    again: Option<Instant>,
-}
-
-impl Asked {
-    fn new(partitions: Vec<TopicPartition>, taken: bool) -> Self {
-        Self { partitions, again: if taken { None } else { Some(Instant::now() + AGAIN) } }
-    }
-
-    /// What to ask again now.
-    fn due(asked: &Option<Self>) -> Option<Vec<TopicPartition>> {
-        let asked =
-            asked.as_ref().filter(|asked| asked.again.is_some_and(|at| Instant::now() >= at))?;
-        Some(asked.partitions.clone())
-    }
-
-    fn forget(asked: &mut Option<Self>, partitions: &[TopicPartition]) {
-        if let Some(asked) = asked {
-            asked.partitions.retain(|partition| !partitions.contains(partition));
-        }
-    }
 }
 
 impl Driver {
@@ -240,95 +120,6 @@ impl Driver {
         }
     }
 
-    fn serve_commands(&mut self) -> ControlFlow<Option<String>, bool> {
-        let mut busy = false;
-        loop {
-            match self.commands.poll_recv(&mut Context::from_waker(&self.waker)) {
-                Poll::Pending => return Continue(busy),
-                Poll::Ready(None | Some(Command::Leave)) => return Break(None),
-                Poll::Ready(Some(command)) => self.obey(command),
-            }
-            busy = true;
-        }
-    }
-
-    fn obey(&mut self, command: Command) {
-        match command {
-            Command::Commit { offsets, done } => self.commit(offsets, done),
-            Command::Transact { records, offsets, done } => self.transact(records, offsets, done),
-            Command::Rewind(partitions) => self.rewind(partitions),
-            Command::Pause(partitions) => self.set_paused(&partitions, true),
-            Command::Resume(partitions) => self.set_paused(&partitions, false),
-            Command::Seek { partition, offset } => {
-                if let Some(holding) = self.holdings.get_mut(&partition) {
-                    let to = Offset::Offset(offset as i64);
-                    holding.seeking = Some((to, MemberEvent::Sought { partition, offset }));
-                }
-            }
-            Command::Release(partitions) => {
-                self.drop_holdings(&partitions);
-                self.revoking.retain(|partition| !partitions.contains(partition));
-                if self.revoking.is_empty() {
-                    self.give_up();
-                }
-            }
-            Command::Leave => {} // served where commands are taken
-        }
-    }
-
-    fn commit(&self, offsets: Vec<OffsetCommit>, done: oneshot::Sender<Result<(), CommitError>>) {
-        match self.check(&offsets) {
-            Ok(()) => self.errands.commit(offsets, done),
-            Err(foreign) => drop(done.send(Err(foreign))), // nobody waits any more
-        }
-    }
-
-    fn transact(
-        &self,
-        records: Vec<NewRecord>,
-        offsets: Vec<OffsetCommit>,
-        done: oneshot::Sender<Result<(), TransactError>>,
-    ) {
-        match self.offsets(&offsets) {
-            Ok(offsets) => self.errands.transact(Transaction { records, offsets, done }),
-            Err(error) => drop(done.send(Err(error))), // nobody waits any more
-        }
-    }
-
-    /// Offsets with the generation in which they are the member's.
-    fn offsets(&self, offsets: &[OffsetCommit]) -> Result<Offsets, TransactError> {
-        self.check(offsets)?;
-        let none = || TransactError::Aborted("the member is not in its group now".into());
-        let member = self.consumer.group_metadata().ok_or_else(none)?;
-        // In this order: from a generation that was there before the assignment was lost Kafka takes nothing any more;
-        // and none comes after it before this thread has answered the loss.
-        if self.consumer.assignment_lost() {
-            return Err(TransactError::Fenced(
-                "the group has taken the member's partitions".into(),
-            ));
-        }
-        let list = record::commits(offsets).map_err(|error| error::transaction(&error))?;
-        Ok(Offsets { list, member })
-    }
-
-    fn check(&self, offsets: &[OffsetCommit]) -> Result<(), CommitError> {
-        let foreign = offsets.iter().find(|offset| !self.holdings.contains(&offset.partition));
-        foreign.map_or(Ok(()), |offset| Err(CommitError::NotOwned(offset.partition.to_string())))
-    }
-
-    fn drop_holdings(&mut self, partitions: &[TopicPartition]) {
-        self.holdings.remove(partitions);
-        Asked::forget(&mut self.rewinding, partitions);
-    }
-
-    fn set_paused(&mut self, partitions: &[TopicPartition], paused: bool) {
-        for partition in partitions {
-            if let Some(holding) = self.holdings.get_mut(partition) {
-                holding.paused = paused;
-            }
-        }
-    }
-
     /// Serves what librdkafka has to tell, in order.
     fn serve_librdkafka(&mut self) -> ControlFlow<Option<String>, bool> {
         let mut busy = false;
@@ -345,49 +136,6 @@ impl Driver {
         Continue(busy)
     }
 
-    fn begin(&mut self, partitions: Vec<TopicPartition>) {
-        let taken = self.errands.begin(partitions.clone());
-        self.assigning = Some(Asked::new(partitions, taken));
-    }
-
-    fn rewind(&mut self, mut partitions: Vec<TopicPartition>) {
-        partitions.extend(self.rewinding.take().into_iter().flat_map(|asked| asked.partitions));
-        partitions.retain(|partition| self.holdings.contains(partition));
-        let taken = self.errands.rewind(partitions.clone());
-        self.rewinding = Some(Asked::new(partitions, taken));
-    }
-
-    fn revoke(&mut self, partitions: Vec<TopicPartition>) {
-        for partition in &partitions {
-            if let Some(holding) = self.holdings.get_mut(partition) {
-                holding.revoking = true;
-            }
-        }
-        self.open = true;
-        if partitions.is_empty() {
-            return self.give_up();
-        }
-        self.revoking.clone_from(&partitions);
-        self.outbox.push_back(MemberEvent::Revoking(partitions));
-    }
-
-    fn lose(&mut self, partitions: Vec<TopicPartition>) {
-        self.drop_holdings(&partitions);
-        self.revoking.clear();
-        self.open = true;
-        self.give_up();
-        if !partitions.is_empty() {
-            self.outbox.push_back(MemberEvent::Lost(partitions));
-        }
-    }
-
-    /// Tells the group that the partitions of the open revocation are given up.
-    fn give_up(&mut self) {
-        if std::mem::take(&mut self.open) {
-            context::answer(&self.consumer, false);
-        }
-    }
-
     /// Takes what errands have brought, and sends those again that failed.
     fn serve_errands(&mut self) -> ControlFlow<Option<String>, bool> {
         if let Some(partitions) = Asked::due(&self.assigning) {
@@ -400,16 +148,12 @@ impl Driver {
             None => return Continue(false),
             Some(Answer::Begin(Ok(beginnings))) => self.assign(beginnings),
             Some(Answer::Begin(Err(reason))) => {
-                if let Some(asked) = &mut self.assigning {
-                    asked.again = Some(Instant::now() + AGAIN);
-                }
+                Asked::put_off(&mut self.assigning);
                 self.tell_trouble(reason);
             }
             Some(Answer::Rewind(Ok(rewound))) => self.rewound(rewound),
             Some(Answer::Rewind(Err(reason))) => {
-                if let Some(asked) = &mut self.rewinding {
-                    asked.again = Some(Instant::now() + AGAIN);
-                }
+                Asked::put_off(&mut self.rewinding);
                 self.tell_trouble(reason);
             }
             // It joins again, with clients that are new.
@@ -421,44 +165,6 @@ impl Driver {
             Some(Answer::Fenced(reason)) => return Break(Some(reason)),
         }
         Continue(true)
-    }
-
-    fn rewound(&mut self, rewound: Rewound) {
-        let Some(asked) = &mut self.rewinding else { return };
-        for (partition, committed) in rewound {
-            // One that was let go meanwhile, and perhaps taken again, is not rewound.
-            let Some(index) = asked.partitions.iter().position(|asked| *asked == partition) else {
-                continue;
-            };
-            asked.partitions.swap_remove(index);
-            let holding = self.holdings.get_mut(&partition).filter(|holding| !holding.revoking);
-            let Some(holding) = holding else { continue };
-            let to = match &committed {
-                Some(committed) => Offset::Offset(committed.offset as i64),
-                None => holding.began,
-            };
-            let event = MemberEvent::Rewound(Assigned { partition, committed });
-            holding.seeking = Some((to, event));
-        }
-        self.rewinding = self.rewinding.take().filter(|asked| !asked.partitions.is_empty());
-    }
-
-    fn assign(&mut self, Beginnings { member_id, partitions }: Beginnings) {
-        if self.assigning.take().is_none() {
-            return; // lost meanwhile
-        }
-        let begin: Vec<_> =
-            partitions.iter().map(|(partition, _, offset)| (partition.clone(), *offset)).collect();
-        if let Err(error) = self.holdings.add(&begin) {
-            tracing::error!(%error, "Partitions that the group has given cannot be fetched.");
-        }
-        context::answer(&self.consumer, true);
-        self.trouble = None;
-        let assigned = partitions
-            .into_iter()
-            .map(|(partition, committed, _)| Assigned { partition, committed })
-            .collect();
-        self.outbox.push_back(MemberEvent::Assigned { member_id, partitions: assigned });
     }
 
     /// Hands events over, and then one run of records, as far as there is room.
