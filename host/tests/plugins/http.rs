@@ -26,7 +26,7 @@ use keyway::{
     },
     handler::{Failure, Handler, Outcome},
 };
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::Semaphore};
 
 use crate::{
     fixture::{Fixture, delivery, emitted, handle, soon, until, using},
@@ -34,18 +34,19 @@ use crate::{
     logs::Log,
 };
 
-/// A server on loopback: `/hello`, `/echo`, `/late` (after 300 ms), `/never`, `/flood` (without an end).
+/// A server on loopback: `/hello`, `/echo`, `/late` (once it is let go), `/never`, `/flood` (without an end).
 struct Server {
     address: SocketAddr,
     figures: Arc<Figures>,
 }
 
-#[derive(Default)]
 struct Figures {
     connections: AtomicUsize,
     requests: AtomicUsize,
     /// Requests that are being answered.
     open: AtomicUsize,
+    /// Closed where `/late` is to be answered.
+    late: Semaphore,
 }
 
 /// Counts a request for as long as it is being answered.
@@ -61,7 +62,12 @@ impl Server {
     async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let figures = Arc::new(Figures::default());
+        let figures = Arc::new(Figures {
+            connections: AtomicUsize::new(0),
+            requests: AtomicUsize::new(0),
+            open: AtomicUsize::new(0),
+            late: Semaphore::new(0),
+        });
         let of_server = figures.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -91,12 +97,12 @@ async fn answer(
 ) -> Result<Response<BoxBody<Bytes, Infallible>>, Infallible> {
     figures.requests.fetch_add(1, SeqCst);
     figures.open.fetch_add(1, SeqCst);
-    let _open = Open(figures);
+    let _open = Open(figures.clone());
     let path = request.uri().path().to_owned();
     let body = match &*path {
         "/echo" => Full::new(request.into_body().collect().await.unwrap().to_bytes()).boxed(),
         "/late" => {
-            tokio::time::sleep(Duration::from_millis(300)).await;
+            figures.late.acquire().await.expect_err("it is let go by closing it");
             Full::new(Bytes::from_static(b"late")).boxed()
         }
         "/never" => std::future::pending().await,
@@ -267,7 +273,8 @@ async fn a_request_ends_with_its_call_even_where_the_guest_keeps_it() {
 async fn guests_that_wait_for_answers_hold_no_thread() {
     let server = Server::start().await;
     let fixture = Fixture::new().with_guests(&["probe"]);
-    let plugin = allowing([server.allowed()]);
+    let limits = Limits { time: Duration::from_secs(60), ..Limits::default() };
+    let plugin = PluginUse { limits, ..allowing([server.allowed()]) };
     let host = &fixture.host; // has two threads
     let handler =
         host.handler("g", &plugin, Some("out".into()), Isolation::None, 64).await.unwrap();
@@ -275,7 +282,8 @@ async fn guests_that_wait_for_answers_hold_no_thread() {
     let runs = (0..64).map(|offset| handler.handle(vec![delivery(offset, &order)]));
     let reports = tokio::spawn(join_all(runs));
     let figures = &server.figures;
-    until("all of them wait at once", || (figures.open.load(SeqCst) > 32).then_some(())).await;
+    until("all of them wait at once", || (figures.open.load(SeqCst) == 64).then_some(())).await;
+    figures.late.close();
     for report in soon(reports).await.unwrap() {
         assert_eq!(emitted(&report.outcomes[0]), ["200 late"]);
     }

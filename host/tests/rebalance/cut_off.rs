@@ -15,6 +15,7 @@ use keyway::{
     record::{NewRecord, TopicPartition},
 };
 use serde_json::Value;
+use tokio::runtime::Runtime;
 
 use crate::{
     gateway::{Gateway, wait_until, working_directory},
@@ -64,16 +65,16 @@ ordering = "none"
     has(&one, 2);
     has(&other, 2);
 
-    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let runtime = Runtime::new().unwrap();
     let broker = runtime.block_on(async { Kafka::connect(kafka, &BTreeMap::new()).unwrap() });
     let stop = Arc::new(AtomicBool::new(false));
     thread::scope(|scope| {
         let writing = scope.spawn(|| runtime.block_on(write(&broker, &topic, &stop)));
         let watching = scope.spawn(|| runtime.block_on(watch(&broker, &topic, &stop)));
-        thread::sleep(Duration::from_secs(1)); // records are in its hands
+        goes_ahead(&runtime, &broker, &topic); // so records are in its hands
         one.signal("STOP");
         has(&other, 4);
-        thread::sleep(Duration::from_secs(1)); // the other goes ahead of what it had
+        goes_ahead(&runtime, &broker, &topic); // the other does, of what it had
         one.signal("CONT");
         has(&one, 2);
         has(&other, 2);
@@ -87,6 +88,16 @@ ordering = "none"
         });
     });
     assert!(one.said("A partition was given up"), "{}", one.tail());
+}
+
+/// Waits until more is committed of every partition.
+fn goes_ahead(runtime: &Runtime, broker: &Kafka, group: &str) {
+    let before = runtime.block_on(committed(broker, group));
+    wait_until("more is committed of every partition", || {
+        let now = runtime.block_on(committed(broker, group));
+        let more = now.iter().filter(|(at, offset)| Some(*offset) > before.get(*at)).count();
+        if more == 4 { Ok(()) } else { Err(format!("{now:?} after {before:?}")) }
+    });
 }
 
 async fn committed(broker: &Kafka, group: &str) -> HashMap<TopicPartition, u64> {

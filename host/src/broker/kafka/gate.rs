@@ -2,7 +2,8 @@
 //! acknowledgement and then goes as one. A lone record never waits, and a crowd makes large batches by itself, so that no
 //! `linger.ms` has to be chosen. It is a hint and no promise: nothing waits when a batch is full anyway, nor for an
 //! acknowledgement that takes longer than [`LONGEST`], or [`LATE`] where librdkafka would only wait for it as well. A lane
-//! is a partition, or all records of a topic that have no key. Pure: what goes is told to `send`.
+//! is a partition, or all records of a topic that have no key. Pure: what goes is told to `send`, and what time it is comes
+//! from outside.
 
 use std::{
     collections::HashMap,
@@ -46,27 +47,34 @@ impl<T> Gate<T> {
 
     /// Lets an item of this many bytes through, now or later. `send` says whether an acknowledgement will come of it; it
     /// must not come back here.
-    pub(super) fn admit(&self, lane: &Lane, item: T, bytes: usize, send: impl Fn(T) -> bool) {
+    pub(super) fn admit(
+        &self,
+        lane: &Lane,
+        item: T,
+        bytes: usize,
+        now: Instant,
+        send: impl Fn(T) -> bool,
+    ) {
         let mut lanes = self.lanes();
         if let Some(flight) = lanes.get_mut(lane) {
             flight.waiting.push(item);
             flight.bytes += bytes;
-            if flight.is_full() || flight.is_late() {
-                flight.go(send);
+            if flight.is_full() || flight.is_late(now) {
+                flight.go(now, send);
             }
         } else if send(item) {
-            let flight = Flight { out: 1, since: Instant::now(), waiting: Vec::new(), bytes: 0 };
+            let flight = Flight { out: 1, since: now, waiting: Vec::new(), bytes: 0 };
             lanes.insert(lane.clone(), flight);
         }
     }
 
     /// One item of the lane was acknowledged, or never will be.
-    pub(super) fn landed(&self, lane: &Lane, send: impl Fn(T) -> bool) {
+    pub(super) fn landed(&self, lane: &Lane, now: Instant, send: impl Fn(T) -> bool) {
         let mut lanes = self.lanes();
         let Some(flight) = lanes.get_mut(lane) else { return };
         flight.out = flight.out.saturating_sub(1);
         if flight.out == 0 {
-            flight.go(send);
+            flight.go(now, send);
             if flight.out == 0 {
                 lanes.remove(lane);
             }
@@ -74,10 +82,10 @@ impl<T> Gate<T> {
     }
 
     /// Lets through what has waited too long.
-    pub(super) fn hurry(&self, send: impl Fn(T) -> bool) {
+    pub(super) fn hurry(&self, now: Instant, send: impl Fn(T) -> bool) {
         for flight in self.lanes().values_mut() {
-            if !flight.waiting.is_empty() && flight.is_late() {
-                flight.go(&send);
+            if !flight.waiting.is_empty() && flight.is_late(now) {
+                flight.go(now, &send);
             }
         }
     }
@@ -97,12 +105,12 @@ impl<T> Flight<T> {
         self.waiting.len() >= FULL_RECORDS || self.bytes >= FULL_BYTES
     }
 
-    fn is_late(&self) -> bool {
-        self.since.elapsed() >= if self.out < ENOUGH { LONGEST } else { LATE }
+    fn is_late(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.since) >= if self.out < ENOUGH { LONGEST } else { LATE }
     }
 
-    fn go(&mut self, send: impl Fn(T) -> bool) {
-        self.since = Instant::now();
+    fn go(&mut self, now: Instant, send: impl Fn(T) -> bool) {
+        self.since = now;
         self.bytes = 0;
         self.out += self.waiting.drain(..).map(send).filter(|sent| *sent).count();
     }
@@ -135,71 +143,76 @@ mod tests {
 
     #[test]
     fn what_comes_while_a_batch_is_out_goes_together_when_it_has_landed() {
-        let (gate, sent) = (Gate::new(), Sent(RefCell::default()));
+        let (gate, sent, now) = (Gate::new(), Sent(RefCell::default()), Instant::now());
         for item in 1..=4 {
-            gate.admit(&lane(0), item, 1, sent.send());
+            gate.admit(&lane(0), item, 1, now, sent.send());
         }
         assert_eq!(sent.take(), [1]);
-        gate.landed(&lane(0), sent.send());
+        gate.landed(&lane(0), now, sent.send());
         assert_eq!(sent.take(), [2, 3, 4]);
-        gate.admit(&lane(0), 5, 1, sent.send());
+        gate.admit(&lane(0), 5, 1, now, sent.send());
         for _ in 2..=4 {
             assert!(sent.take().is_empty());
-            gate.landed(&lane(0), sent.send());
+            gate.landed(&lane(0), now, sent.send());
         }
         assert_eq!(sent.take(), [5]);
-        gate.landed(&lane(0), sent.send());
+        gate.landed(&lane(0), now, sent.send());
         assert!(gate.lanes().is_empty(), "a lane with nothing in it is forgotten");
     }
 
     #[test]
     fn lanes_do_not_wait_for_each_other() {
-        let (gate, sent) = (Gate::new(), Sent(RefCell::default()));
-        gate.admit(&lane(0), 1, 1, sent.send());
-        gate.admit(&lane(1), 2, 1, sent.send());
+        let (gate, sent, now) = (Gate::new(), Sent(RefCell::default()), Instant::now());
+        gate.admit(&lane(0), 1, 1, now, sent.send());
+        gate.admit(&lane(1), 2, 1, now, sent.send());
         assert_eq!(sent.take(), [1, 2]);
     }
 
     #[test]
     fn a_full_batch_and_a_late_one_go_at_once() {
-        let (gate, sent) = (Gate::new(), Sent(RefCell::default()));
-        gate.admit(&lane(0), 1, 1, sent.send());
-        gate.admit(&lane(0), 2, FULL_BYTES, sent.send());
+        let (gate, sent, mut now) = (Gate::new(), Sent(RefCell::default()), Instant::now());
+        gate.admit(&lane(0), 1, 1, now, sent.send());
+        gate.admit(&lane(0), 2, FULL_BYTES, now, sent.send());
         assert_eq!(sent.take(), [1, 2]);
-        gate.admit(&lane(0), 3, 1, sent.send());
-        gate.hurry(sent.send());
+        gate.admit(&lane(0), 3, 1, now, sent.send());
+        gate.hurry(now, sent.send());
         assert_eq!(gate.waiting(), 1);
-        std::thread::sleep(LONGEST);
-        gate.hurry(sent.send());
+        now += LONGEST;
+        gate.hurry(now, sent.send());
         assert_eq!(sent.take(), [3]);
-        gate.admit(&lane(0), 4, 1, sent.send());
+        gate.admit(&lane(0), 4, 1, now, sent.send());
         assert!(sent.take().is_empty(), "the last that went is not late");
-        std::thread::sleep(LONGEST);
-        gate.admit(&lane(0), 5, 1, sent.send());
+        now += LONGEST;
+        gate.admit(&lane(0), 5, 1, now, sent.send());
         assert_eq!(sent.take(), [4, 5]);
     }
 
     #[test]
     fn a_late_one_waits_on_while_librdkafka_would_only_keep_it() {
-        let (gate, sent) = (Gate::new(), Sent(RefCell::default()));
-        (0..=ENOUGH as u32).for_each(|item| gate.admit(&lane(0), item, 1, sent.send()));
-        gate.landed(&lane(0), sent.send());
+        let (gate, sent, mut now) = (Gate::new(), Sent(RefCell::default()), Instant::now());
+        (0..=ENOUGH as u32).for_each(|item| gate.admit(&lane(0), item, 1, now, sent.send()));
+        gate.landed(&lane(0), now, sent.send());
         assert_eq!(sent.take().len(), 1 + ENOUGH);
-        gate.admit(&lane(0), 9, 1, sent.send());
-        std::thread::sleep(LONGEST);
-        gate.hurry(sent.send());
+        gate.admit(&lane(0), 9, 1, now, sent.send());
+        now += LONGEST;
+        gate.hurry(now, sent.send());
         assert!(sent.take().is_empty());
-        gate.landed(&lane(0), sent.send());
-        gate.hurry(sent.send());
+        gate.landed(&lane(0), now, sent.send());
+        gate.hurry(now, sent.send());
         assert_eq!(sent.take(), [9]);
+        gate.admit(&lane(0), 10, 1, now, sent.send());
+        gate.hurry(now + LATE - Duration::from_millis(1), sent.send());
+        assert!(sent.take().is_empty());
+        gate.hurry(now + LATE, sent.send());
+        assert_eq!(sent.take(), [10], "its own deadline is near");
     }
 
     #[test]
     fn an_item_that_cannot_be_sent_holds_nothing_back() {
-        let gate = Gate::new();
-        gate.admit(&lane(0), 1, 1, |_| false);
+        let (gate, now) = (Gate::new(), Instant::now());
+        gate.admit(&lane(0), 1, 1, now, |_| false);
         let sent = Sent(RefCell::default());
-        gate.admit(&lane(0), 2, 1, sent.send());
+        gate.admit(&lane(0), 2, 1, now, sent.send());
         assert_eq!(sent.take(), [2]);
     }
 }

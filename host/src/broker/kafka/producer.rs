@@ -75,8 +75,9 @@ impl Producer {
             .or_else(|| record.key.as_ref().map(|key| partition_for_key(key, partitions)));
         let lane = (Arc::clone(&record.topic), partition);
         let size = record.size();
-        let outgoing = Outgoing { record, acknowledge, partitions, given: Instant::now() };
-        self.deliveries.gate.admit(&lane, outgoing, size, |outgoing| self.hand_over(outgoing));
+        let now = Instant::now();
+        let outgoing = Outgoing { record, acknowledge, partitions, given: now };
+        self.deliveries.gate.admit(&lane, outgoing, size, now, |outgoing| self.hand_over(outgoing));
     }
 
     /// Hands a record to librdkafka, or answers why it cannot be. Says whether a delivery report will come of it.
@@ -123,7 +124,7 @@ impl Producer {
         while !self.closing.load(Relaxed) {
             let client = self.current.load_full();
             client.poll(TURN);
-            self.deliveries.gate.hurry(|outgoing| self.hand_over(outgoing));
+            self.deliveries.gate.hurry(Instant::now(), |outgoing| self.hand_over(outgoing));
             if let Some((code, reason)) = client.client().fatal_error() {
                 tracing::warn!(%code, reason, "The Kafka producer broke and is replaced.");
                 self.replace(client);
@@ -209,7 +210,7 @@ impl ProducerContext for Deliveries {
         };
         pending.acknowledge.send(answer);
         let owner = self.owner.get().and_then(Weak::upgrade);
-        self.gate.landed(&pending.lane, |outgoing| match &owner {
+        self.gate.landed(&pending.lane, Instant::now(), |outgoing| match &owner {
             Some(producer) => producer.hand_over(outgoing),
             None => false, // closed: dropping it answers it
         });
