@@ -120,11 +120,13 @@ impl State {
 }
 
 async fn topics(Extract(state): Extract<State>) -> Answer<Vec<Topic>> {
-    in_time(inventory::topics(&*state.broker, &state.local.view())).await
+    let skew = |name: &str| state.local.skew(name);
+    in_time(inventory::topics(&*state.broker, &state.local.view(), skew)).await
 }
 
 async fn topic(Extract(state): Extract<State>, Name(name): Name) -> Answer<Topic> {
-    in_time(inventory::topic(&*state.broker, &state.local.view(), &name)).await
+    let skew = state.local.skew(&name);
+    in_time(inventory::topic(&*state.broker, &state.local.view(), &name, skew.as_ref())).await
 }
 
 #[derive(Deserialize)]

@@ -8,6 +8,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use super::snapshot::{self, Group, Records, Topic, View};
 use crate::{
     broker::{Broker, BrokerError, GroupInfo, GroupState, TopicInfo, process_name},
+    produce::Skew,
     record::{Record, TopicPartition},
 };
 
@@ -18,14 +19,24 @@ const CONCURRENCY: usize = 8;
 const FETCH_RECORDS: usize = 100;
 const FETCH_BYTES: usize = 8 << 20;
 
-/// Every topic, by name.
-pub async fn topics(broker: &dyn Broker, view: &View) -> Result<Vec<Topic>, BrokerError> {
-    Ok(broker.topics().await?.iter().map(|info| snapshot::topic(info, view)).collect())
+/// Every topic, by name. `skew` knows how the records of one are shared out, or nothing of it.
+pub async fn topics(
+    broker: &dyn Broker,
+    view: &View,
+    skew: impl Fn(&str) -> Option<Skew>,
+) -> Result<Vec<Topic>, BrokerError> {
+    let topic = |info: &TopicInfo| snapshot::topic(info, view, skew(&info.name).as_ref());
+    Ok(broker.topics().await?.iter().map(topic).collect())
 }
 
-/// One topic.
-pub async fn topic(broker: &dyn Broker, view: &View, name: &str) -> Result<Topic, BrokerError> {
-    Ok(snapshot::topic(&broker.topic(name).await?, view))
+/// One topic. `skew` is how its records are shared out, where that is known.
+pub async fn topic(
+    broker: &dyn Broker,
+    view: &View,
+    name: &str,
+    skew: Option<&Skew>,
+) -> Result<Topic, BrokerError> {
+    Ok(snapshot::topic(&broker.topic(name).await?, view, skew))
 }
 
 /// At most `limit` records of one partition from `offset` on; fewer where they are large.

@@ -39,6 +39,7 @@ use crate::{
     config::{Canary, Source},
     dispatch::Scope,
     plugin::GenerationError,
+    produce::Skew,
     record::TopicPartition,
 };
 
@@ -47,6 +48,10 @@ use crate::{
 pub trait Local: Send + Sync + 'static {
     /// What is configured and how it does, at this moment. Called for every request: cheap, and never waits.
     fn view(&self) -> View;
+
+    /// How the records of a topic are shared out that were written here in the last one to two minutes; `None`: there are
+    /// none.
+    fn skew(&self, topic: &str) -> Option<Skew>;
 
     /// Holds back the members of a group that live in this process, now and after a restart.
     async fn pause(&self, group: &str, scope: &Scope, by: Option<String>)

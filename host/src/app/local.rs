@@ -29,6 +29,7 @@ use crate::{
     },
     dispatch::{Scope, SeekError},
     plugin::GenerationError,
+    produce::Skew,
     record::TopicPartition,
 };
 
@@ -71,8 +72,11 @@ impl Local for LocalView {
             plugins: self.parts.plugins.statuses(),
             plugin_metrics: self.parts.plugins.metrics(),
             answers: self.parts.answers.by_status(),
-            skews: self.parts.producer.skews(),
         }
+    }
+
+    fn skew(&self, topic: &str) -> Option<Skew> {
+        self.parts.producer.skew(topic)
     }
 
     async fn pause(

@@ -40,11 +40,11 @@ impl Topics {
         let answer = match name {
             Some(name) => {
                 self.ask.ask(settings, &path("topics", Some(name)), async |broker, view| {
-                    inventory::topic(broker, view, name).await
+                    inventory::topic(broker, view, name, None).await
                 })
             }
             None => self.ask.ask(settings, "topics", async |broker, view| {
-                inventory::topics(broker, view).await
+                inventory::topics(broker, view, |_| None).await
             }),
         };
         answer?
@@ -128,7 +128,7 @@ mod tests {
 
     #[test]
     fn a_topic_is_a_line_and_a_table_of_its_partitions() {
-        let topic = snapshot::topic(&example::my_topic(), &example::view());
+        let topic = snapshot::topic(&example::my_topic(), &example::view(), Some(&example::skew()));
         let mut out = Vec::new();
         print(&mut out, &[topic], Style::plain()).unwrap();
         assert_eq!(

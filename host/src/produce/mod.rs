@@ -108,13 +108,13 @@ impl Producer {
         Ok(Sent { acknowledgement, topic, key, selected_by })
     }
 
-    /// How the records are shared out that were sent and acknowledged in the last one to two minutes, by topic. What goes
-    /// in transactions is not counted.
-    pub fn skews(&self) -> HashMap<Arc<str>, Skew> {
-        self.tallies.skews()
+    /// How the records of a topic are shared out that were sent and acknowledged in the last one to two minutes; `None`:
+    /// there are none. What goes in transactions is not counted.
+    pub fn skew(&self, topic: &str) -> Option<Skew> {
+        self.tallies.skew(topic)
     }
 
-    /// Lets time pass for [`Self::skews`], and logs which topics have come to be skewed, or to be so no more. To be called
+    /// Lets time pass for [`Self::skew`], and logs which topics have come to be skewed, or to be so no more. To be called
     /// every second or so.
     pub async fn judge(&self) {
         self.tallies.turn(Instant::now());

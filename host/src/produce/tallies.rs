@@ -159,10 +159,9 @@ impl Tallies {
         topics.values_mut().for_each(|topic| topic.tally.turn());
     }
 
-    /// How each topic's records are shared out.
-    pub(super) fn skews(&self) -> HashMap<Arc<str>, Skew> {
-        let topics = self.lock();
-        topics.iter().map(|(name, topic)| (name.clone(), topic.tally.skew())).collect()
+    /// How a topic's records are shared out; `None`: none are counted.
+    pub(super) fn skew(&self, topic: &str) -> Option<Skew> {
+        self.lock().get(topic).map(|topic| topic.tally.skew())
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, Topic>> {
@@ -236,7 +235,7 @@ mod tests {
         tallies.turn(begin);
         tallies.count(&pending(None), &Produced { partition: 0, offset: 0, timestamp: 0 });
         tallies.turn(minute(1) - Duration::from_millis(1));
-        let records = || tallies.skews().get("t").map(|skew| skew.partitions.len());
+        let records = || tallies.skew("t").map(|skew| skew.partitions.len());
         assert_eq!(records(), Some(1));
         tallies.turn(minute(1));
         assert_eq!(records(), Some(1), "it is in the window before");

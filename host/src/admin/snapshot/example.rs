@@ -1,7 +1,7 @@
 //! A process, a topic and a group for tests: two members that read here, one that waits, and one elsewhere.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -126,7 +126,6 @@ pub(crate) fn view() -> View {
         taken: SystemTime::UNIX_EPOCH + Duration::from_millis(5_500),
         config: config(),
         answers: vec![(200, 7), (503, 1)],
-        skews: HashMap::from([("my-topic".into(), skew())]),
         groups: vec![GroupStatus {
             id: "my-topic-group-1".into(),
             pauses: Arc::default(),
@@ -162,7 +161,7 @@ pub(crate) fn view() -> View {
 }
 
 /// Most records go to partition 0, by their keys.
-fn skew() -> produce::Skew {
+pub(crate) fn skew() -> produce::Skew {
     let hot = |key: &'static str, most, least| produce::Hot { key: key.into(), most, least };
     let share = |records| produce::Share { records, bytes: 10 * records, spread: 0 };
     produce::Skew {

@@ -18,7 +18,7 @@ mod replay;
 mod skew;
 mod topic;
 
-use std::{collections::HashMap, sync::Arc, time::SystemTime};
+use std::{sync::Arc, time::SystemTime};
 
 use serde::{Deserialize, Serialize};
 
@@ -40,7 +40,6 @@ use crate::{
     config::{self, Config},
     dispatch::GroupStatus,
     plugin::{PluginStatus, UseMetrics},
-    produce,
 };
 
 /// One process: what it is configured to do, and what runs of that.
@@ -58,8 +57,6 @@ pub struct View {
     pub plugin_metrics: Vec<UseMetrics>,
     /// How often the data port has answered with each status.
     pub answers: Vec<(u16, u64)>,
-    /// How the records are shared out that were written in the last one to two minutes, by topic.
-    pub skews: HashMap<Arc<str>, produce::Skew>,
 }
 
 impl View {
@@ -72,7 +69,6 @@ impl View {
             plugins: Vec::new(),
             plugin_metrics: Vec::new(),
             answers: Vec::new(),
-            skews: HashMap::new(),
         }
     }
 

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::{PluginGeneration, Skew, View, skew};
-use crate::{broker::TopicInfo, record};
+use crate::{broker::TopicInfo, produce, record};
 
 /// A topic.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -102,8 +102,9 @@ impl Payload {
     }
 }
 
-/// A topic, with the key selector that the view's configuration gives it.
-pub fn topic(info: &TopicInfo, view: &View) -> Topic {
+/// A topic, with the key selector that the view's configuration gives it, and how its records are shared out, where that is
+/// known.
+pub fn topic(info: &TopicInfo, view: &View, skew: Option<&produce::Skew>) -> Topic {
     let partitions = (0..).zip(&info.partitions).map(|(partition, offsets)| Partition {
         partition,
         beginning_offset: offsets.beginning,
@@ -113,7 +114,7 @@ pub fn topic(info: &TopicInfo, view: &View) -> Topic {
         name: info.name.to_string(),
         partitions: partitions.collect(),
         key_selector: key_selector(&info.name, view),
-        skew: view.skews.get(&info.name).and_then(|skew| skew::skew(skew, info.partitions.len())),
+        skew: skew.and_then(|skew| skew::skew(skew, info.partitions.len())),
     }
 }
 
@@ -150,7 +151,12 @@ mod tests {
 
     #[test]
     fn a_topic_has_the_shape_that_the_interface_promises() {
-        let json = serde_json::to_value(topic(&example::my_topic(), &example::view())).unwrap();
+        let json = serde_json::to_value(topic(
+            &example::my_topic(),
+            &example::view(),
+            Some(&example::skew()),
+        ))
+        .unwrap();
         assert_eq!(
             json,
             serde_json::json!({

@@ -22,6 +22,7 @@ use crate::{
     config::{Source, Terms},
     dispatch::{Pause, Pauses, Scope},
     plugin::GenerationError,
+    produce::Skew,
     record::{NewRecord, Record, TopicPartition},
 };
 
@@ -142,6 +143,10 @@ impl Local for ToldProcess {
         let mut view = example::view();
         view.groups[0].pauses = Arc::new(self.pauses.lock().unwrap().clone());
         view
+    }
+
+    fn skew(&self, topic: &str) -> Option<Skew> {
+        (topic == "my-topic").then(example::skew)
     }
 
     async fn pause(
