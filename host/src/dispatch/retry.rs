@@ -46,7 +46,10 @@ pub(super) fn backoff(retry: &Retry, attempt: u32) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::handler::Failure;
 
     const RETRY: Retry = Retry {
         attempts: 3,
@@ -82,5 +85,67 @@ mod tests {
         let reject = Outcome::Reject { reason: "never".into() };
         assert_eq!(judge(&RETRY, 1, &reject, 0.5), given_up("never"));
         assert_eq!(judge(&RETRY, 1, &Outcome::Handled(Vec::new()), 0.5), None);
+    }
+
+    fn outcome() -> impl Strategy<Value = Outcome> {
+        let own = prop::option::of((0..100_000u64).prop_map(Duration::from_millis));
+        prop_oneof![
+            1 => Just(Outcome::Handled(Vec::new())),
+            1 => Just(Outcome::Reject { reason: "never".into() }),
+            6 => own.prop_map(later),
+            6 => Just(Outcome::Failed(Failure::Memory(1))),
+        ]
+    }
+
+    fn retry() -> impl Strategy<Value = Retry> {
+        let backoff = (0..27u32).prop_map(|doublings| Duration::from_millis(1 << doublings));
+        (1..60u32, 1..86_400_000u64, backoff).prop_map(|(attempts, max, backoff)| {
+            let max_backoff = Duration::from_millis(max);
+            Retry { attempts, backoff: backoff.min(max_backoff), max_backoff }
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(10_000))]
+        /// The naive model: it counts the attempts of a record, and doubles its bound for each that failed.
+        #[test]
+        fn attempts_agree_with_a_naive_model(
+            retry in retry(),
+            attempts in prop::collection::vec((outcome(), 0.0..1.0f64), 1..200),
+        ) {
+            let (mut attempt, mut bound) = (1, retry.backoff);
+            for (outcome, random) in attempts {
+                let verdict = judge(&retry, attempt, &outcome, random);
+                let is_last = attempt == retry.attempts;
+                let again = match (outcome, verdict) {
+                    (Outcome::Handled(_), None) => false,
+                    (Outcome::Reject { reason }, Some(Verdict::GiveUp { reason: given })) => {
+                        prop_assert_eq!(given, reason);
+                        false
+                    }
+                    (Outcome::Retry { .. } | Outcome::Failed(_), Some(Verdict::GiveUp { .. })) => {
+                        prop_assert!(is_last, "given up on after {} attempts", attempt);
+                        false
+                    }
+                    (Outcome::Retry { after: Some(own), .. }, Some(Verdict::Again { after, .. })) => {
+                        prop_assert_eq!(after, own);
+                        true
+                    }
+                    (Outcome::Retry { .. } | Outcome::Failed(_), Some(Verdict::Again { after, .. })) => {
+                        prop_assert!(after.abs_diff(bound.mul_f64(random)) < Duration::from_micros(1));
+                        true
+                    }
+                    (outcome, verdict) => {
+                        return Err(TestCaseError::fail(format!("{verdict:?} for {outcome:?}")));
+                    }
+                };
+                prop_assert!(!(again && is_last), "more attempts than {}", attempt);
+                if again {
+                    (attempt, bound) = (attempt + 1, (2 * bound).min(retry.max_backoff));
+                } else {
+                    (attempt, bound) = (1, retry.backoff); // another record
+                }
+            }
+        }
     }
 }

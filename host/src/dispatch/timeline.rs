@@ -68,6 +68,7 @@ mod tests {
     use super::*;
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(10_000))]
         #[test]
         fn a_timestamp_is_told_to_the_resolution_whatever_was_forgotten_below_it(
             steps in prop::collection::vec((1..4u64, prop::option::of(0..500u64)), 1..200),

@@ -105,6 +105,7 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(20_000))]
         #[test]
         fn everything_is_read_once_evenly_and_no_more_moves_than_must(
             owners in proptest::collection::vec(proptest::option::of(0u64..6), 0..24),

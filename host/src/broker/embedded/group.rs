@@ -258,14 +258,16 @@ mod tests {
     enum Change {
         Join,
         Leave(prop::sample::Index),
-        Release(prop::sample::Index),
+        /// Of what it is to release, and nothing else, or of all there is.
+        Release(prop::sample::Index, bool),
     }
 
     fn change() -> impl Strategy<Value = Change> {
         prop_oneof![
             Just(Change::Join),
             any::<prop::sample::Index>().prop_map(Change::Leave),
-            any::<prop::sample::Index>().prop_map(Change::Release),
+            any::<(prop::sample::Index, bool)>()
+                .prop_map(|(which, all)| Change::Release(which, all)),
         ]
     }
 
@@ -294,9 +296,10 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(8_000))]
         #[test]
         fn no_partition_ever_has_two_owners_and_the_group_settles_evenly(
-            changes in proptest::collection::vec(change(), 0..40), count in 0u32..9,
+            changes in proptest::collection::vec(change(), 0..200), count in 0u32..9,
         ) {
             let (mut group, all) = (Group::default(), partitions(count));
             let mut believed = Believed::default();
@@ -304,21 +307,27 @@ mod tests {
                 let members: Vec<_> = group.members.keys().copied().collect();
                 match change {
                     Change::Join => drop(join(&mut group)),
-                    Change::Leave(_) | Change::Release(_) if members.is_empty() => {}
+                    Change::Leave(_) | Change::Release(..) if members.is_empty() => {}
                     Change::Leave(which) => {
                         let member = *which.get(&members);
                         group.leave(member);
                         believed.has.remove(&member);
                         believed.asked.remove(&member);
                     }
-                    Change::Release(which) => {
+                    Change::Release(which, everything) => {
                         let member = *which.get(&members);
                         let asked = believed.asked.remove(&member).unwrap_or_default();
-                        prop_assert_eq!(group.release(member, &asked).len(), asked.len());
+                        let given = if everything { all.iter().cloned().collect() } else { asked.clone() };
+                        let freed: BTreeSet<_> = group.release(member, &given).into_iter().collect();
+                        prop_assert_eq!(freed, asked.iter().cloned().collect());
                         believed.has.entry(member).or_default().retain(|it| !asked.contains(it));
                     }
                 }
                 believed.hear(group.rebalance(&all));
+                for member in group.members.keys() {
+                    let has = believed.has.get(member).into_iter().flatten();
+                    prop_assert!(has.eq(&group.partitions_of(*member)), "{} knows what it has", member);
+                }
             }
             while let Some((member, asked)) = believed.asked.pop_first() {
                 group.release(member, &asked);

@@ -175,11 +175,11 @@ impl Model {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1024))]
+    #![proptest_config(ProptestConfig::with_cases(5_000))]
     #[test]
     fn offsets_agree_with_a_naive_model(
         start in 0..10u64,
-        steps in prop::collection::vec(step(), 1..200),
+        steps in prop::collection::vec(step(), 1..400),
     ) {
         let mut offsets = Offsets::new(start);
         let mut model = Model { start, ..Model::default() };
