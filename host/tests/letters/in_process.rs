@@ -43,18 +43,18 @@ on-reject = "park"
 
 /// A broker with topic `t` (two partitions), a group `g` that writes its dead letters to `t.dead-letters`, and a group
 /// `p` that parks.
-struct Shop {
+struct Setup {
     broker: Arc<dyn Broker>,
     config: Arc<Config>,
     _directory: TempDir,
 }
 
-async fn shop(ordering: Ordering) -> Shop {
+async fn set_up(ordering: Ordering) -> Setup {
     let directory = tempfile::tempdir().unwrap();
     let broker = open(directory.path()).await;
     let mut config = Config::parse(CONFIG, "keyway.toml", Path::new("."), []).unwrap();
     config.groups[1].ordering = ordering;
-    Shop { broker, config: Arc::new(config), _directory: directory }
+    Setup { broker, config: Arc::new(config), _directory: directory }
 }
 
 async fn open(directory: &Path) -> Arc<dyn Broker> {
@@ -68,7 +68,7 @@ async fn open(directory: &Path) -> Arc<dyn Broker> {
     Arc::new(broker)
 }
 
-impl Shop {
+impl Setup {
     /// Writes a letter about the record of `partition` at `offset`, with a key and a reason.
     async fn letter(&self, topic: &str, partition: u32, offset: u64, key: &str, reason: &str) {
         let letter = Letter {
@@ -139,9 +139,9 @@ fn parked() -> Filter {
 
 #[tokio::test]
 async fn letters_are_found_by_topic_group_handler_reason_key_and_time() {
-    let shop = shop(Ordering::Key).await;
-    shop.dead_letters().await;
-    shop.letter("p.parked", 0, 20, "a", "no user").await;
+    let setup = set_up(Ordering::Key).await;
+    setup.dead_letters().await;
+    setup.letter("p.parked", 0, 20, "a", "no user").await;
     let text = |text: &str| Some(text.to_owned());
     let any = Filter::default;
     for (filter, expected) in [
@@ -158,18 +158,18 @@ async fn letters_are_found_by_topic_group_handler_reason_key_and_time() {
         (Filter { parked: Some(false), reason: text("user"), ..any() }, vec![4, 9]),
         (parked(), vec![20]),
     ] {
-        assert_eq!(shop.listed(filter.clone()).await, expected, "{filter:?}");
+        assert_eq!(setup.listed(filter.clone()).await, expected, "{filter:?}");
     }
 }
 
 #[tokio::test]
 async fn a_page_says_where_the_next_one_begins() {
-    let shop = shop(Ordering::Key).await;
-    shop.dead_letters().await;
+    let setup = set_up(Ordering::Key).await;
+    setup.dead_letters().await;
     let mut from: Option<String> = None;
     let mut seen = Vec::new();
     loop {
-        let page = shop.look(Filter::default(), from.as_deref(), 1).await;
+        let page = setup.look(Filter::default(), from.as_deref(), 1).await;
         assert!(page.dead_letters.len() <= 1);
         seen.extend(offsets(&page));
         from = page.next;
@@ -182,58 +182,58 @@ async fn a_page_says_where_the_next_one_begins() {
 
 #[tokio::test]
 async fn a_redrive_writes_records_back_as_they_were_and_a_second_one_nothing() {
-    let shop = shop(Ordering::Key).await;
-    shop.dead_letters().await;
+    let setup = set_up(Ordering::Key).await;
+    setup.dead_letters().await;
     let only = Filter { reason: Some("user".into()), ..Filter::default() };
     let order = Order { filter: only.clone(), dry_run: true };
-    let lines = shop.redrive(order.clone()).await;
+    let lines = setup.redrive(order.clone()).await;
     let would = RedriveLine::Redriven { letter: "t.dead-letters/0@0".into(), to: "t/0".into() };
     assert_eq!((&lines[0], &lines[2]), (&would, &end(2)));
-    assert!(shop.records("t", 0).await.is_empty(), "a dry run writes nothing");
+    assert!(setup.records("t", 0).await.is_empty(), "a dry run writes nothing");
 
     let order = Order { dry_run: false, ..order };
-    let lines = shop.redrive(order.clone()).await;
+    let lines = setup.redrive(order.clone()).await;
     let did = RedriveLine::Redriven { letter: "t.dead-letters/0@0".into(), to: "t/0@0".into() };
     assert_eq!((&lines[0], &lines[2]), (&did, &end(2)));
     for (partition, value) in [(0, "value 4"), (1, "value 9")] {
-        let [record] = &shop.records("t", partition).await[..] else { panic!("one record") };
+        let [record] = &setup.records("t", partition).await[..] else { panic!("one record") };
         assert_eq!(record.value.as_deref(), Some(value.as_bytes()));
         assert_eq!(record.key.as_deref(), Some(b"a".as_slice()));
         assert_eq!(record.headers.len(), 1, "its own header: {:?}", record.headers);
     }
-    assert_eq!(shop.listed(Filter::default()).await, [5, 10]);
-    assert_eq!(shop.redrive(order).await, [end(0)]);
-    assert_eq!(shop.redrive(Order::default()).await.last(), Some(&end(2)));
-    assert_eq!(shop.listed(Filter::default()).await, Vec::<u64>::new());
+    assert_eq!(setup.listed(Filter::default()).await, [5, 10]);
+    assert_eq!(setup.redrive(order).await, [end(0)]);
+    assert_eq!(setup.redrive(Order::default()).await.last(), Some(&end(2)));
+    assert_eq!(setup.listed(Filter::default()).await, Vec::<u64>::new());
 }
 
 #[tokio::test]
 async fn a_redrive_that_nobody_listens_to_any_more_ends_and_the_next_goes_on() {
-    let shop = shop(Ordering::Key).await;
-    shop.dead_letters().await;
+    let setup = set_up(Ordering::Key).await;
+    setup.dead_letters().await;
     let (lines, mut told) = mpsc::channel(1);
     let hangs_up = async move { told.recv().await };
     tokio::join!(
-        redrive(shop.broker.clone(), shop.config.clone(), Order::default(), lines),
+        redrive(setup.broker.clone(), setup.config.clone(), Order::default(), lines),
         hangs_up
     );
-    assert_eq!(shop.listed(Filter::default()).await, [9, 10], "one transaction was written");
-    assert_eq!(shop.redrive(Order::default()).await.last(), Some(&end(2)));
-    assert_eq!((shop.records("t", 0).await.len(), shop.records("t", 1).await.len()), (2, 2));
+    assert_eq!(setup.listed(Filter::default()).await, [9, 10], "one transaction was written");
+    assert_eq!(setup.redrive(Order::default()).await.last(), Some(&end(2)));
+    assert_eq!((setup.records("t", 0).await.len(), setup.records("t", 1).await.len()), (2, 2));
 }
 
 #[tokio::test]
 async fn a_redrive_ends_when_another_begins_and_neither_writes_what_the_other_did() {
-    let shop = shop(Ordering::Key).await;
-    shop.dead_letters().await;
+    let setup = set_up(Ordering::Key).await;
+    setup.dead_letters().await;
     let (lines, mut told) = mpsc::channel(1);
-    let first = redrive(shop.broker.clone(), shop.config.clone(), Order::default(), lines);
+    let first = redrive(setup.broker.clone(), setup.config.clone(), Order::default(), lines);
     let second = async {
         let mut all = vec![told.recv().await.unwrap()];
         // The first has more to tell than it can, and has partition 1 before it.
         let only = Filter { reason: Some("user".into()), ..Filter::default() };
         let order = Order { filter: only, dry_run: false };
-        assert_eq!(shop.redrive(order).await.last(), Some(&end(1)));
+        assert_eq!(setup.redrive(order).await.last(), Some(&end(1)));
         while let Some(line) = told.recv().await {
             all.push(line);
         }
@@ -244,30 +244,30 @@ async fn a_redrive_ends_when_another_begins_and_neither_writes_what_the_other_di
         panic!("{told:?}")
     };
     assert!(error.contains("another redrive of \"t.dead-letters\" has begun"), "{error}");
-    assert_eq!(shop.listed(Filter::default()).await, [10]);
-    assert_eq!((shop.records("t", 0).await.len(), shop.records("t", 1).await.len()), (2, 1));
+    assert_eq!(setup.listed(Filter::default()).await, [10]);
+    assert_eq!((setup.records("t", 0).await.len(), setup.records("t", 1).await.len()), (2, 1));
 }
 
 #[tokio::test]
 async fn many_letters_are_written_back_in_their_order() {
-    let shop = shop(Ordering::Key).await;
+    let setup = set_up(Ordering::Key).await;
     for offset in 0..250 {
-        shop.letter("t.dead-letters", 0, offset, "a", "r").await;
+        setup.letter("t.dead-letters", 0, offset, "a", "r").await;
     }
-    let lines = shop.redrive(Order::default()).await;
+    let lines = setup.redrive(Order::default()).await;
     assert_eq!(lines.last(), Some(&end(250)));
     for (offset, line) in (0..250).zip(&lines) {
         let (letter, to) = (format!("t.dead-letters/0@{offset}"), format!("t/0@{offset}"));
         assert_eq!(line, &RedriveLine::Redriven { letter, to });
     }
     let values: Vec<_> =
-        shop.records("t", 0).await.into_iter().map(|record| record.value.unwrap()).collect();
+        setup.records("t", 0).await.into_iter().map(|record| record.value.unwrap()).collect();
     assert_eq!(values, (0..250).map(|offset| format!("value {offset}")).collect::<Vec<_>>());
 }
 
 #[tokio::test]
 async fn a_letter_whose_source_is_gone_is_refused_and_the_others_go_on() {
-    let shop = shop(Ordering::Key).await;
+    let setup = set_up(Ordering::Key).await;
     let nowhere = Letter {
         source: "gone/0@1".parse().unwrap(),
         group: "g".into(),
@@ -277,9 +277,9 @@ async fn a_letter_whose_source_is_gone_is_refused_and_the_others_go_on() {
         rejected_at: SystemTime::UNIX_EPOCH,
     };
     let record = NewRecord { headers: nowhere.headers(), ..NewRecord::new("t.dead-letters", "v") };
-    shop.broker.produce(NewRecord { partition: Some(0), ..record }).await.unwrap();
-    shop.dead_letters().await;
-    let lines = shop.redrive(Order::default()).await;
+    setup.broker.produce(NewRecord { partition: Some(0), ..record }).await.unwrap();
+    setup.dead_letters().await;
+    let lines = setup.redrive(Order::default()).await;
     assert!(
         matches!(&lines[0], RedriveLine::Refused { letter, reason }
             if letter == "t.dead-letters/0@0" && reason.contains("gone")),
@@ -328,8 +328,8 @@ async fn a_letter_that_kafka_refuses_holds_up_none_that_it_was_written_with() {
     }
     let config = CONFIG.replace("\"t\"", &format!("{topic:?}"));
     let config = Arc::new(Config::parse(&config, "keyway.toml", Path::new("."), []).unwrap());
-    let shop = Shop { broker, config, _directory: tempfile::tempdir().unwrap() };
-    let lines = shop.redrive(Order::default()).await;
+    let setup = Setup { broker, config, _directory: tempfile::tempdir().unwrap() };
+    let lines = setup.redrive(Order::default()).await;
     let end = RedriveLine::End { records: 3, refused: 1, error: None };
     assert_eq!(lines.last(), Some(&end), "{lines:?}");
     let refused = format!("{name}/0@2");
@@ -339,8 +339,8 @@ async fn a_letter_that_kafka_refuses_holds_up_none_that_it_was_written_with() {
             .any(|line| matches!(line, RedriveLine::Refused { letter, .. } if *letter == refused)),
         "{lines:?}"
     );
-    assert_eq!(shop.listed(Filter::default()).await, [2]);
-    let sizes: Vec<_> = shop
+    assert_eq!(setup.listed(Filter::default()).await, [2]);
+    let sizes: Vec<_> = setup
         .records(&topic, 0)
         .await
         .iter()
@@ -352,15 +352,15 @@ async fn a_letter_that_kafka_refuses_holds_up_none_that_it_was_written_with() {
 #[tokio::test]
 async fn parked_lanes_are_asked_for_once_each_by_the_order_that_their_group_keeps() {
     for (ordering, lanes) in [(Ordering::Partition, 1), (Ordering::Key, 2), (Ordering::None, 4)] {
-        let shop = shop(ordering).await;
+        let setup = set_up(ordering).await;
         for (offset, key) in [(1, "a"), (2, "b"), (3, "a"), (4, "a")] {
-            shop.letter("p.parked", 0, offset, key, "r").await;
+            setup.letter("p.parked", 0, offset, key, "r").await;
         }
-        shop.letter("t.dead-letters", 0, 5, "a", "r").await;
-        let lines = shop.redrive(Order { filter: parked(), dry_run: false }).await;
+        setup.letter("t.dead-letters", 0, 5, "a", "r").await;
+        let lines = setup.redrive(Order { filter: parked(), dry_run: false }).await;
         assert_eq!(lines.len(), lanes + 1, "{ordering:?}: {lines:?}");
         assert_eq!(lines.last(), Some(&end(4)));
-        let marks = shop.records("p.parked", 0).await.split_off(4);
+        let marks = setup.records("p.parked", 0).await.split_off(4);
         let released = |record: &Record| match letter::read(record) {
             Some(Entry::Mark(Mark { kind: MarkKind::Released, letter, .. })) => letter.offset,
             other => panic!("{other:?}"),
@@ -368,30 +368,30 @@ async fn parked_lanes_are_asked_for_once_each_by_the_order_that_their_group_keep
         let mut released: Vec<_> = marks.iter().map(released).collect();
         released.sort_unstable();
         assert_eq!(released, [0, 1, 2, 3][..lanes], "{ordering:?}");
-        assert!(shop.records("t", 0).await.is_empty(), "the member handles them");
+        assert!(setup.records("t", 0).await.is_empty(), "the member handles them");
     }
 }
 
 #[tokio::test]
 async fn a_lane_that_holds_a_letter_that_is_meant_is_given_back_as_a_whole() {
-    let shop = shop(Ordering::Key).await;
+    let setup = set_up(Ordering::Key).await;
     for (offset, key, reason) in [(1, "a", "bad"), (2, "a", "behind"), (3, "b", "bad")] {
-        shop.letter("p.parked", 0, offset, key, reason).await;
+        setup.letter("p.parked", 0, offset, key, reason).await;
     }
     let filter = Filter { reason: Some("behind".into()), ..parked() };
-    let lines = shop.redrive(Order { filter, dry_run: false }).await;
+    let lines = setup.redrive(Order { filter, dry_run: false }).await;
     let lane = RedriveLine::Released { letter: "p.parked/0@0".into(), records: 2 };
     assert_eq!(lines, [lane, end(2)]);
 }
 
 #[tokio::test]
 async fn a_group_that_parks_no_more_is_told_to_before_its_lanes_are_given_back() {
-    let mut shop = shop(Ordering::Key).await;
-    shop.letter("p.parked", 0, 1, "a", "bad").await;
-    let mut config = (*shop.config).clone();
+    let mut setup = set_up(Ordering::Key).await;
+    setup.letter("p.parked", 0, 1, "a", "bad").await;
+    let mut config = (*setup.config).clone();
     config.groups[1].on_reject = OnReject::Drop;
-    shop.config = Arc::new(config);
-    let lines = shop.redrive(Order { filter: parked(), dry_run: false }).await;
+    setup.config = Arc::new(config);
+    let lines = setup.redrive(Order { filter: parked(), dry_run: false }).await;
     let Some(RedriveLine::End { error: Some(error), .. }) = lines.last() else {
         panic!("{lines:?}")
     };

@@ -140,12 +140,7 @@ fn moved_back(shop: &Shop) {
     assert!(shop.redrive(Some(&gateway), &["--parked"]).contains("Given back: 0 records"));
 
     // The same where nobody reads it.
-    plugins::install("flaky", &shop.directory.path().join("plugins"), "flaky");
-    wait_until("it fails again", || {
-        shop.send(&gateway, "bob", &numbered("reject", 7));
-        let listed = shop.list(Some(&gateway))?;
-        if listed.is_empty() { Err(gateway.tail()) } else { Ok(()) }
-    });
+    shop.fail_again(&gateway);
     shop.wait_for_lag_of_zero(&gateway);
     gateway.terminate();
     plugins::install("uppercase", &shop.directory.path().join("plugins"), "flaky");

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use crate::{
-    gateway::{Gateway, wait_until},
+    gateway::Gateway,
     plugins,
     shop::{Shop, numbered},
 };
@@ -139,12 +139,7 @@ fn killed_redrives(shop: &Shop) {
 
 /// On Kafka nobody has to run for it.
 fn without_a_gateway(shop: &Shop, gateway: Gateway) {
-    plugins::install("flaky", &shop.directory.path().join("plugins"), "flaky");
-    wait_until("it fails again", || {
-        shop.send(&gateway, "bob", &numbered("reject", 7));
-        let listed = shop.list(Some(&gateway))?;
-        if listed.is_empty() { Err(gateway.tail()) } else { Ok(()) }
-    });
+    shop.fail_again(&gateway);
     shop.wait_for_lag_of_zero(&gateway);
     let listed = shop.listed(Some(&gateway));
     gateway.terminate();

@@ -86,6 +86,16 @@ instance-id = "one"
         });
     }
 
+    /// Puts the handler back that gives up on what it is told to, and has it give up on a record of Bob's.
+    pub(super) fn fail_again(&self, gateway: &Gateway) {
+        plugins::install("flaky", &self.directory.path().join("plugins"), "flaky");
+        wait_until("it fails again", || {
+            self.send(gateway, "bob", &numbered("reject", 7));
+            let listed = self.list(Some(gateway))?;
+            if listed.is_empty() { Err(gateway.tail()) } else { Ok(()) }
+        });
+    }
+
     /// `keyway dead-letters ...` against a gateway, or against the broker of the configuration.
     pub(super) fn command(&self, gateway: Option<&Gateway>, arguments: &[&str]) -> Output {
         self.prepared("dead-letters", gateway, arguments).output().unwrap()

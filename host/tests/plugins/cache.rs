@@ -59,7 +59,10 @@ async fn code_of_another_plugin_under_this_ones_name_is_not_run() {
     let print = cached(&fixture).into_iter().find(|file| !flaky.contains(file)).unwrap();
     fs::copy(print, &flaky[0]).unwrap();
     fixture.restart();
-    loads(&fixture).await;
+    let handler = fixture.handler(&using("flaky")).await.unwrap();
+    let outcome = handle(&handler, r#"{"do": "reject", "reason": "told to"}"#).await;
+    let rejected = Outcome::Reject { reason: "told to".into() };
+    assert_eq!(outcome, rejected, "print handles whatever it is given");
 }
 
 #[tokio::test]

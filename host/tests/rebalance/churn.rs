@@ -16,7 +16,7 @@ use keyway::{
     produce::Producer,
     record::{NewRecord, TopicPartition},
 };
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
     audit::{Audit, Number},
@@ -117,9 +117,12 @@ async fn come_and_go(broker: Arc<dyn Broker>, steps: usize, pause: u64) {
         replication_factor: None,
         keep_forever: false,
     };
-    while broker.ensure_topic(&spec).await.is_err() {
-        sleep(Duration::from_millis(50)).await; // on Kafka it has no leader yet
-    }
+    let made = async {
+        while broker.ensure_topic(&spec).await.is_err() {
+            sleep(Duration::from_millis(50)).await; // on Kafka it has no leader yet
+        }
+    };
+    timeout(PATIENCE, made).await.expect("the topic is made");
     let mut crowd = Crowd {
         broker: broker.clone(),
         group: group(&topic),
@@ -128,7 +131,8 @@ async fn come_and_go(broker: Arc<dyn Broker>, steps: usize, pause: u64) {
         next: 0,
     };
     (0..MEMBERS).for_each(|_| crowd.join());
-    let first = write_first(&*broker, &topic).await;
+    let first = timeout(PATIENCE, write_first(&*broker, &topic));
+    let first = first.await.expect("each partition takes a record");
     let (stop, stopped) = tokio::sync::oneshot::channel();
     let writing = tokio::spawn(write(broker.clone(), first, stopped));
     let mut random = fastrand::Rng::with_seed(7);

@@ -102,6 +102,7 @@ pub(crate) async fn records_of_a_transaction_get_the_partitions_that_others_get(
     assert_eq!(partitions, expected);
     let keyless = (0..50).map(|_| NewRecord::new(out.clone(), "no key")).collect();
     let produced = transactions.write(keyless).await.unwrap();
+    assert_eq!(produced.len(), 50);
     assert!(produced.iter().all(|produced| produced.partition < 7));
 }
 
@@ -192,6 +193,7 @@ pub(crate) async fn a_member_that_began_at_the_end_goes_back_to_where_that_was(
     settled(&[&member], 1).await;
     let mut written = 5;
     while member.seen().records.is_empty() {
+        assert!(written < 5_000, "nothing arrives");
         written = fill(&broker, &source, 1).await;
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }

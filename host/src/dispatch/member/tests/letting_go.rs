@@ -38,9 +38,7 @@ async fn a_partition_that_is_being_released_is_not_committed_and_released_again_
     rig.assign(1, Some(0)).await;
     rig.records(0, 0..1).await;
     rig.records(1, 0..1).await;
-    while rig.calls().len() < 2 {
-        tokio::task::yield_now().await;
-    }
+    rig.called(2).await;
     rig.send(MemberEvent::Revoking(vec![at(0)])).await;
     let mut unanswered = Vec::new();
     let only =

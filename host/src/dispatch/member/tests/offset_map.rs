@@ -54,9 +54,7 @@ async fn what_the_map_of_a_commit_covers_is_not_handled_again_after_a_restart() 
     let mut rig = Rig::new(group(Ordering::Key, OnReject::DeadLetter), holding(held, &proceed));
     rig.assign(0, None).await;
     rig.send(keyed(0..10)).await;
-    while rig.calls().len() < 10 {
-        tokio::task::yield_now().await;
-    }
+    rig.called(10).await;
     // The map alone changes after offset 2 is committed; of what is committed last, it covers all.
     let committed = rig.committed_so(|it| it.offset == 2 && it.metadata == "bAAI9g==").await;
     drop(rig); // as a crash would

@@ -232,6 +232,16 @@ impl Rig {
         self.calls.lock().unwrap().clone()
     }
 
+    /// Waits until so many records have been given to the handler.
+    pub(super) async fn called(&self, count: usize) {
+        let called = async {
+            while self.calls().len() < count {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(SOON, called).await.expect("the handler is called");
+    }
+
     pub(super) async fn leave(&mut self) {
         self.wish.send_modify(|wish| wish.leave = Some(Instant::now() + SOON));
     }

@@ -39,16 +39,6 @@ impl Rig {
         self.orders.send(Order::Seek { offsets, done }).await.unwrap();
         moved
     }
-
-    /// Waits until so many records have been given to the handler.
-    async fn called(&self, count: usize) {
-        let called = async {
-            while self.calls().len() < count {
-                tokio::task::yield_now().await;
-            }
-        };
-        timeout(SOON, called).await.expect("the handler is called");
-    }
 }
 
 #[tokio::test]

@@ -127,9 +127,10 @@ async fn no_transaction_is_begun_before_the_rewinding_has_taken_effect() {
             && status.partitions.iter().all(|it| it.waiting == 0 && it.in_flight == 0)
     })
     .await;
-    while rig.calls().len() < 2 {
-        tokio::task::yield_now().await;
-    }
+    rig.called(2).await;
+    // Now somebody waits for one.
+    rig.send(MemberEvent::Revoking(vec![at(1)])).await;
+    rig.until(|status| status.state == MemberState::Rebalancing).await;
     assert!(rig.driver.commands.try_recv().is_err());
     // It was committed after all.
     let committed = Some(Committed { offset: 1, metadata: String::new() });
@@ -224,9 +225,7 @@ async fn a_revoked_partition_waits_for_the_transaction_under_way_and_for_its_own
     let (first, _, done) = rig.transaction().await;
     let begun = first.len();
     rig.records(0, 2..4).await;
-    while rig.calls().len() < 4 {
-        tokio::task::yield_now().await;
-    }
+    rig.called(4).await;
     rig.send(MemberEvent::Revoking(vec![at(0)])).await;
     rig.until(|status| status.state == MemberState::Rebalancing).await;
     assert!(rig.driver.commands.try_recv().is_err(), "one is under way");
@@ -259,9 +258,7 @@ async fn what_came_of_a_lost_partition_is_not_written() {
     let (_, _, done) = rig.transaction().await;
     rig.records(0, 1..2).await;
     rig.records(1, 7..8).await;
-    while rig.calls().len() < 3 {
-        tokio::task::yield_now().await;
-    }
+    rig.called(3).await;
     rig.send(MemberEvent::Lost(vec![at(0)])).await;
     rig.until(|status| status.partitions.len() == 1).await;
     done.send(Ok(())).unwrap();
@@ -280,9 +277,7 @@ async fn nothing_more_is_handled_while_a_batch_is_full_and_a_transaction_under_w
     rig.records(0, 0..1).await;
     let (_, _, done) = rig.transaction().await;
     rig.records(0, 1..2).await;
-    while rig.calls().len() < 2 {
-        tokio::task::yield_now().await;
-    }
+    rig.called(2).await;
     rig.records(0, 2..3).await;
     rig.until(|status| status.partitions.iter().all(|it| it.waiting == 1 && it.in_flight == 0))
         .await;
@@ -323,9 +318,7 @@ async fn an_operator_moves_a_partition_after_what_was_handled_of_it_is_committed
     let mut rig = Rig::new(exactly_once(OnReject::DeadLetter), numbered);
     rig.assign(0, Some(0)).await;
     rig.records(0, 0..2).await;
-    while rig.calls().len() < 2 {
-        tokio::task::yield_now().await;
-    }
+    rig.called(2).await;
     let (done, moved) = oneshot::channel();
     let offsets = [(at(0), 0)].into();
     rig.orders.send(Order::Seek { offsets, done }).await.unwrap();
@@ -341,9 +334,7 @@ async fn leaving_commits_what_was_handled_in_a_last_transaction() {
     let mut rig = Rig::new(exactly_once(OnReject::DeadLetter), numbered);
     rig.assign(0, Some(0)).await;
     rig.records(0, 0..3).await;
-    while rig.calls().len() < 3 {
-        tokio::task::yield_now().await;
-    }
+    rig.called(3).await;
     rig.leave().await;
     assert_eq!(values(&rig.written_until(3).await), numbers(0..3));
     assert!(matches!(rig.command().await, Command::Release(_)));
