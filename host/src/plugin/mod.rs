@@ -11,7 +11,8 @@
 //!   handled, and compares; `rollout` begins and promotes them. `preview` looks at a key selector that does not serve.
 //! - `rehearsal` calls a plugin record by record, for whoever wants to see what each call does and takes.
 //! - `history` is what a plugin's generations have been, and `archive` keeps it, and their bytes, on disk.
-//! - `component` makes a file into checked, compiled code (`interface` is the check, `cache` spares the compiler);
+//! - `loader` reads and compiles a file, `component` is the checked, compiled code (`interface` is the check, `cache`
+//!   spares the compiler);
 //!   `instance` is the one place where a store is made; `usage` keeps the instances of one use.
 //! - `handler` and `selector` run calls, the first by its `workers`, which a `breaker` holds up while every call fails; `limits` and `output` hold them to their bounds, `capability` is
 //!   what a guest may call.
@@ -42,6 +43,7 @@ mod inspect;
 mod instance;
 mod interface;
 mod limits;
+mod loader;
 mod output;
 mod preview;
 mod registry;

@@ -5,26 +5,22 @@
 
 use std::{
     collections::BTreeMap,
-    fs, io,
+    io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::SystemTime,
 };
 
 use bytes::Bytes;
-use tokio::runtime;
-use wasmtime::component::Linker;
 
 use super::{
     archive::Archive,
-    cache::Cache,
-    capability,
-    component::{Component, digest},
-    engine::Engine,
+    component::Component,
     entry::Plugin,
     history::{By, Change, Digest, Refusal},
-    host::{GenerationError, HostSettings, PluginError, Threads},
-    instance::{Settings, State},
+    host::{GenerationError, HostSettings, PluginError},
+    instance::Settings,
+    loader::{Loader, available},
     status::Role,
     usage::Usage,
 };
@@ -32,9 +28,6 @@ use crate::{
     config::{Isolation, PluginUse},
     handler::{Beginning, Generation},
 };
-
-/// A plugin's file may have this many bytes.
-const FILE_SIZE: u64 = 256 << 20;
 
 /// The plugins that were asked for.
 pub(super) struct Registry {
@@ -51,50 +44,6 @@ pub(super) struct Refused {
     pub(super) error: PluginError,
     /// What it held, where it could be read.
     pub(super) digest: Option<Digest>,
-}
-
-/// What it takes to make a file into a component.
-pub(super) struct Loader {
-    engine: Arc<Engine>,
-    linker: Arc<Linker<State>>,
-    cache: Arc<Cache>,
-    runtime: runtime::Handle,
-    network: runtime::Handle,
-}
-
-impl Loader {
-    /// A loader on the process's engine.
-    pub(super) fn new(settings: &HostSettings, threads: &Threads) -> wasmtime::Result<Self> {
-        let engine = Engine::shared()?;
-        let linker = Arc::new(capability::linker(engine.wasmtime())?);
-        let cache = Arc::new(Cache::open(&settings.cache_directory));
-        let (runtime, network) = (threads.handle(), threads.network());
-        Ok(Self { engine, linker, cache, runtime, network })
-    }
-
-    /// The process's engine.
-    pub(super) fn engine(&self) -> Arc<Engine> {
-        self.engine.clone()
-    }
-
-    /// Where sockets are served.
-    pub(super) fn network(&self) -> runtime::Handle {
-        self.network.clone()
-    }
-
-    /// Compiles on a thread where that disturbs nobody.
-    pub(super) async fn load(
-        &self,
-        generation: Generation,
-        bytes: Bytes,
-    ) -> Result<Component, String> {
-        let (linker, cache) = (self.linker.clone(), self.cache.clone());
-        let load = move || Component::load(&linker, &cache, generation, &bytes);
-        self.runtime
-            .spawn_blocking(load)
-            .await
-            .unwrap_or_else(|error| Err(format!("compiling it broke down: {error}")))
-    }
 }
 
 impl Registry {
@@ -123,7 +72,7 @@ impl Registry {
         isolation: Isolation,
         max_instances: usize,
     ) -> Result<Arc<Usage>, PluginError> {
-        let network = self.loader.network.clone();
+        let network = self.loader.network();
         let settings = Arc::new(Settings::new(&owner, plugin, output_topic, network));
         let plugin = self.entry(&plugin.plugin);
         let make = |component: Arc<Component>| {
@@ -131,7 +80,7 @@ impl Registry {
                 (plugin.clone(), component),
                 (owner.clone(), role),
                 settings.clone(),
-                self.loader.engine.clone(),
+                self.loader.engine(),
                 isolation,
                 max_instances,
             )
@@ -151,7 +100,7 @@ impl Registry {
         plugin: &Plugin,
         make: impl Fn(Arc<Component>) -> Usage,
     ) -> Result<Arc<Usage>, PluginError> {
-        let file = self.file(plugin);
+        let file = self.file(plugin).await;
         let digest = file.as_ref().ok().map(|(generation, _)| Digest(generation.digest));
         let instead = plugin.archive.view().history().instead_of(digest);
         if let Some(kept) = instead {
@@ -191,7 +140,7 @@ impl Registry {
     /// # Errors
     /// What is wrong with the file; the generation that serves goes on.
     pub(super) async fn refresh(&self, plugin: &Plugin) -> Result<(), Refused> {
-        let (generation, bytes) = match self.file(plugin) {
+        let (generation, bytes) = match self.file(plugin).await {
             Err(PluginError::Missing { .. }) => return Ok(()),
             Err(error) => return Err(Refused { error, digest: None }),
             Ok(file) => file,
@@ -237,7 +186,7 @@ impl Registry {
     /// Does what another process that shares the history was told: to roll back, or to promote a canary.
     pub(super) async fn follow(&self, plugin: &Plugin) {
         let archive = plugin.archive.clone();
-        self.blocking(move || archive.refresh()).await;
+        self.loader.blocking(move || archive.refresh()).await;
         let _exchange = plugin.exchanging().await;
         let Some(serving) = plugin.serving().map(|serving| Digest(serving.generation.digest))
         else {
@@ -295,12 +244,7 @@ impl Registry {
             }
             archive.flush()
         };
-        self.blocking(remember).await
-    }
-
-    async fn blocking<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
-        let done = self.loader.runtime.spawn_blocking(work).await;
-        done.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+        self.loader.blocking(remember).await
     }
 
     /// What makes files into components.
@@ -309,25 +253,25 @@ impl Registry {
     }
 
     /// What the plugin's file holds.
-    fn file(&self, plugin: &Plugin) -> Result<(Generation, Bytes), PluginError> {
-        self.read(plugin, &plugin.file)
+    async fn file(&self, plugin: &Plugin) -> Result<(Generation, Bytes), PluginError> {
+        self.read(plugin, &plugin.file).await
     }
 
     /// A generation of a plugin in a file.
-    pub(super) fn read(
+    pub(super) async fn read(
         &self,
         plugin: &Plugin,
         file: &Path,
     ) -> Result<(Generation, Bytes), PluginError> {
-        let bytes = read(file).map_err(|source| match source.kind() {
+        let read = self.loader.read(file).await;
+        let (digest, bytes) = read.map_err(|source| match source.kind() {
             io::ErrorKind::NotFound if file == plugin.file => {
                 let (name, file) = (plugin.name.clone(), plugin.file.clone());
                 PluginError::Missing { name, file, available: available(&self.directory) }
             }
             _ => PluginError::Unreadable { file: file.to_owned(), source },
         })?;
-        let generation = Generation { plugin: plugin.name.clone(), digest: digest(&bytes) };
-        Ok((generation, bytes.into()))
+        Ok((Generation { plugin: plugin.name.clone(), digest }, bytes))
     }
 
     /// A generation that is kept.
@@ -337,7 +281,7 @@ impl Registry {
         digest: Digest,
     ) -> Result<Arc<Component>, PluginError> {
         let archive = plugin.archive.clone();
-        let bytes = self.blocking(move || archive.bytes(digest)).await;
+        let bytes = self.loader.blocking(move || archive.bytes(digest)).await;
         let generation = Generation { plugin: plugin.name.clone(), digest: digest.0 };
         let bytes = bytes.map_err(|cause| plugin.refused(cause))?;
         self.load(plugin, generation, &bytes.into()).await
@@ -367,148 +311,5 @@ impl Registry {
     }
 }
 
-fn read(file: &Path) -> io::Result<Vec<u8>> {
-    let size = fs::metadata(file)?.len();
-    if size > FILE_SIZE {
-        return Err(io::Error::other(format!(
-            "it has {size} bytes, a plugin has at most {FILE_SIZE}"
-        )));
-    }
-    fs::read(file)
-}
-
-/// The names of the plugins in `directory`.
-fn available(directory: &Path) -> Vec<String> {
-    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-    let mut names: Vec<_> = entries
-        .filter_map(|entry| Some(entry.file_name().to_str()?.strip_suffix(".wasm")?.to_owned()))
-        .collect();
-    names.sort();
-    names
-}
-
 #[cfg(test)]
-#[path = "../../tests/plugins/hostile.rs"]
-#[allow(dead_code, reason = "the integration tests use more of it")]
-mod hostile;
-
-#[cfg(test)]
-mod tests {
-    use super::{
-        super::Host,
-        hostile::{GOOD, variant},
-        *,
-    };
-    use crate::{
-        config::{Allow, Limits, Source},
-        handler::{Delivery, Outcome},
-        record::Record,
-    };
-
-    #[tokio::test]
-    async fn code_and_instances_go_with_the_last_call_of_their_generation() {
-        let directory = tempfile::tempdir().unwrap();
-        let host = Host::new(HostSettings {
-            directory: directory.path().into(),
-            cache_directory: directory.path().join("cache"),
-            history_directory: None,
-            threads: 1,
-        })
-        .unwrap();
-        let file = directory.path().join("p.wasm");
-        fs::write(&file, GOOD.component()).unwrap();
-        let plugin = PluginUse {
-            plugin: "p".into(),
-            config: [].into(),
-            limits: Limits::default(),
-            allow: Allow::default(),
-        };
-        let registry = host.registry();
-        let role = ("group g".into(), Role::Handler);
-        let usage = registry.usage(role, &plugin, None, Isolation::None, 4).await.unwrap();
-        let old = Arc::downgrade(&usage.plugin.serving().unwrap());
-        let turn = usage.turn().await;
-        turn.give_back(turn.instance().await.unwrap());
-        fs::write(&file, variant(&GOOD.component(), 1)).unwrap();
-        registry.refresh(&usage.plugin).await.unwrap();
-        assert!(old.upgrade().is_some(), "a call is in flight");
-        let instance = turn.instance().await.unwrap();
-        drop(turn);
-        drop(instance);
-        assert!(old.upgrade().is_none());
-    }
-
-    #[tokio::test]
-    async fn after_many_swaps_and_a_shadow_under_load_only_what_serves_is_there() {
-        let directory = tempfile::tempdir().unwrap();
-        let settings = HostSettings {
-            directory: directory.path().into(),
-            cache_directory: directory.path().join("cache"),
-            history_directory: None,
-            threads: 2,
-        };
-        let host = Host::new(settings).unwrap();
-        let put = |number| {
-            let bytes = variant(&GOOD.component(), number);
-            fs::write(directory.path().join("p.wasm"), bytes).unwrap();
-        };
-        put(0);
-        let used = PluginUse {
-            plugin: "p".into(),
-            config: [].into(),
-            limits: Limits::default(),
-            allow: Allow::default(),
-        };
-        let handler = host.handler("group g", &used, None, Isolation::None, 4).await.unwrap();
-        let plugin = host.registry().plugin("p").unwrap();
-        let stop = Arc::<std::sync::atomic::AtomicBool>::default();
-        let calls: Vec<_> = (0..4)
-            .map(|_| {
-                let (handler, stop) = (handler.clone(), stop.clone());
-                tokio::spawn(async move {
-                    while !stop.load(std::sync::atomic::Ordering::Relaxed) {
-                        let report = handler.handle(vec![delivery()]).await;
-                        assert_eq!(report.outcomes, [Outcome::Handled(vec![])]);
-                    }
-                })
-            })
-            .collect();
-        let mut old = Vec::new();
-        for number in 0..200 {
-            old.push(Arc::downgrade(&plugin.serving().unwrap()));
-            if number == 100 {
-                let file = directory.path().join("shadow.wasm");
-                fs::write(&file, variant(&GOOD.component(), 255)).unwrap();
-                host.begin_shadow("p", None, &Source::File(file)).await.unwrap();
-                old.push(Arc::downgrade(&plugin.tried(None).unwrap().component));
-            }
-            put(number + 1);
-            host.registry().refresh(&plugin).await.unwrap();
-        }
-        stop.store(true, std::sync::atomic::Ordering::Relaxed);
-        for call in calls {
-            call.await.unwrap();
-        }
-        host.abort("p", None, "enough").await.unwrap();
-        let began = std::time::Instant::now();
-        while old.iter().any(|old| old.upgrade().is_some()) {
-            assert!(began.elapsed() < std::time::Duration::from_secs(30), "old code is held");
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-        }
-        let instances = plugin.status().uses[0].instances;
-        assert!(instances <= 4, "{instances} instances");
-    }
-
-    fn delivery() -> Delivery {
-        let record = Record {
-            topic: "t".into(),
-            partition: 0,
-            offset: 0,
-            timestamp: None,
-            key: None,
-            value: None,
-            headers: Vec::new(),
-        };
-        Delivery { record, attempt: 1 }
-    }
-}
+mod tests;

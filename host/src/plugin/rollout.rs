@@ -85,7 +85,8 @@ impl Host {
         canary: &config::Canary,
     ) -> Result<(), GenerationError> {
         let plugin = self.known(name)?;
-        if let Some((generation, reason)) = self.0.registry.was_aborted(&plugin, &canary.source) {
+        let aborted = self.0.registry.was_aborted(&plugin, &canary.source).await;
+        if let Some((generation, reason)) = aborted {
             tracing::warn!(
                 canary = %generation, of = owner, %reason,
                 "The canary that is configured was ended before and is not tried again; `keyway plugin canary` does."
@@ -252,7 +253,7 @@ impl Registry {
             }
             Source::File(file) => {
                 let (generation, bytes) =
-                    self.read(plugin, file).map_err(|error| unusable(&error))?;
+                    self.read(plugin, file).await.map_err(|error| unusable(&error))?;
                 let component = self.loader().load(generation, bytes.clone()).await;
                 let refused = |cause| unusable(&format!("{}: {cause}", file.display()));
                 let component = Arc::new(component.map_err(refused)?);
@@ -262,15 +263,15 @@ impl Registry {
     }
 
     /// Whether a generation was tried and ended before.
-    fn was_aborted(&self, plugin: &Plugin, source: &Source) -> Option<(Generation, String)> {
-        let view = plugin.archive.view();
+    async fn was_aborted(&self, plugin: &Plugin, source: &Source) -> Option<(Generation, String)> {
         let given = match source {
             Source::Generation(prefix) => prefix.to_ascii_lowercase(),
             Source::File(file) => {
-                let (generation, _) = self.read(plugin, file).ok()?;
+                let (generation, _) = self.read(plugin, file).await.ok()?;
                 generation.long()
             }
         };
+        let view = plugin.archive.view();
         let is_given = |digest: Digest| digest.to_string().starts_with(&given);
         let aborted = view.history().aborted().iter().find(|it| is_given(it.digest))?;
         let generation = Generation { plugin: plugin.name.clone(), digest: aborted.digest.0 };
