@@ -2,10 +2,15 @@
 //!
 //! One file a component and engine version. A file begins with a checksum over what it is for and what it holds; one
 //! that does not match (torn, foreign, damaged) is as good as none and is replaced. Losing the cache loses time only:
-//! whatever goes wrong here is logged and the compiler does the work.
+//! nothing here waits for the disk to be sure, and whatever goes wrong is logged and the compiler does the work.
+//!
+//! There is room for more files than a gateway has plugins, because a gateway takes them in the same order at every
+//! start: with room for one less, each would be gone when it is wanted.
 
 use std::{
-    fs, io,
+    cmp::Reverse,
+    fs::{self, File},
+    io::{self, Read as _},
     path::{Path, PathBuf},
     time::SystemTime,
 };
@@ -17,8 +22,22 @@ use super::file;
 use crate::handler::Generation;
 
 const CHECKSUM: usize = 32;
-/// Files kept; the oldest go first.
-const FILES: usize = 64;
+/// What is kept; what was used longest ago goes first.
+const ROOM: Room = Room { files: 4096, bytes: 4 << 30 };
+
+#[derive(Clone, Copy, Debug)]
+struct Room {
+    files: usize,
+    bytes: u64,
+}
+
+/// A file in the cache.
+#[derive(Debug)]
+struct Kept {
+    used: SystemTime,
+    bytes: u64,
+    path: PathBuf,
+}
 
 /// The cache, in a directory that only this user may enter.
 #[derive(Debug)]
@@ -46,7 +65,9 @@ impl Cache {
     /// The compiled component of `generation`; `None` when it has to be compiled.
     pub(super) fn load(&self, engine: &Engine, generation: &Generation) -> Option<Component> {
         let file = self.file(engine, generation)?;
-        let bytes = fs::read(&file).ok()?;
+        let mut opened = File::open(&file).ok()?;
+        let mut bytes = Vec::with_capacity(opened.metadata().map_or(0, |it| it.len() as usize));
+        opened.read_to_end(&mut bytes).ok()?;
         let Some(code) = verified(&bytes, &file) else {
             tracing::info!(file = %file.display(), "A damaged file of the plugin cache is replaced.");
             return None;
@@ -55,6 +76,7 @@ impl Cache {
         // SAFETY: The code is what `Component::serialize` gave: the checksum before it was written by `store`, in a
         // directory that only this user may write to, and covers the component's digest and the engine's version.
         let component = unsafe { Component::deserialize(engine, code) };
+        opened.set_modified(SystemTime::now()).ok(); // it is only about which files go first
         component
             .inspect_err(|error| {
                 tracing::info!(file = %file.display(), %error, "A file of the plugin cache is replaced.");
@@ -68,7 +90,7 @@ impl Cache {
         let written = component.serialize().map_err(io::Error::other).and_then(|code| {
             let mut bytes = checksum(&code, &path).to_vec();
             bytes.extend_from_slice(&code);
-            file::replace(&path, &bytes)
+            file::replace_soon(&path, &bytes)
         });
         if let Err(error) = written {
             tracing::warn!(file = %path.display(), %error, "A compiled plugin could not be cached.");
@@ -87,16 +109,27 @@ impl Cache {
 
     fn prune(&self) {
         let Some(Ok(entries)) = self.directory.as_ref().map(fs::read_dir) else { return };
-        let mut files: Vec<(SystemTime, PathBuf)> = entries
-            .flatten()
-            .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
-            .collect();
-        files.sort();
-        let surplus = files.len().saturating_sub(FILES);
-        for (_, file) in files.drain(..surplus) {
-            fs::remove_file(file).ok(); // another process may have been faster
+        let kept = entries.flatten().filter_map(|entry| {
+            let metadata = entry.metadata().ok()?;
+            let (used, bytes) = (metadata.modified().ok()?, metadata.len());
+            Some(Kept { used, bytes, path: entry.path() })
+        });
+        for surplus in surplus(kept.collect(), ROOM) {
+            fs::remove_file(surplus).ok(); // another process may have been faster
         }
     }
+}
+
+/// What there is no room for. The one used last stays whatever its size.
+fn surplus(mut kept: Vec<Kept>, room: Room) -> Vec<PathBuf> {
+    kept.sort_by_key(|file| Reverse(file.used));
+    let mut bytes = 0;
+    let stay = kept.iter().take(room.files).enumerate().take_while(|(place, file)| {
+        bytes += file.bytes;
+        *place == 0 || bytes <= room.bytes
+    });
+    let stay = stay.count();
+    kept.drain(stay..).map(|file| file.path).collect()
 }
 
 /// The code in `bytes`, when it is whole and belongs under the name of `file`.
@@ -137,6 +170,25 @@ mod tests {
         for length in 0..bytes.len() {
             assert_eq!(verified(&bytes[..length], file), None, "torn at {length}");
         }
+    }
+
+    #[test]
+    fn what_was_used_last_stays() {
+        // The number is also when it was used.
+        let kept = |files: &[(u64, u64)]| {
+            let used = |number| SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(number);
+            let kept = |&(number, bytes): &(u64, u64)| {
+                let path = number.to_string().into();
+                Kept { used: used(number), bytes, path }
+            };
+            let room = Room { files: 3, bytes: 100 };
+            let surplus = surplus(files.iter().map(kept).collect(), room);
+            surplus.iter().map(|path| path.to_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(kept(&[(1, 30), (3, 30), (2, 30)]), [""; 0], "there is room");
+        assert_eq!(kept(&[(1, 1), (4, 1), (2, 1), (5, 1), (3, 1)]), ["2", "1"], "too many");
+        assert_eq!(kept(&[(1, 1), (3, 60), (2, 60)]), ["2", "1"], "too large together");
+        assert_eq!(kept(&[(1, 1), (2, 200)]), ["1"], "the last one is too large by itself");
     }
 
     #[test]

@@ -1,16 +1,24 @@
 //! Compiled code on disk: it spares work, and nothing wrong with it matters.
 
-use std::{fs, path::PathBuf};
+use std::{fs, os::unix::fs::MetadataExt as _, path::PathBuf};
 
 use keyway::handler::Outcome;
 
-use crate::fixture::{Fixture, handle, using};
+use crate::{
+    fixture::{Fixture, handle, using},
+    hostile::{GOOD, variant},
+};
 
 fn cached(fixture: &Fixture) -> Vec<PathBuf> {
     let mut files: Vec<_> =
         fs::read_dir(&fixture.cache).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
     files
+}
+
+/// Which files those are: one that is written again is another.
+fn inodes(fixture: &Fixture) -> Vec<u64> {
+    cached(fixture).iter().map(|file| fs::metadata(file).unwrap().ino()).collect()
 }
 
 async fn loads(fixture: &Fixture) {
@@ -22,15 +30,31 @@ async fn loads(fixture: &Fixture) {
 async fn compiled_code_is_taken_from_the_cache() {
     let mut fixture = Fixture::new().with_own_cache().with(&["flaky"]);
     loads(&fixture).await;
-    let [file] = &cached(&fixture)[..] else { panic!("not one file") };
-    let written = fs::metadata(file).unwrap().modified().unwrap();
+    let written = inodes(&fixture);
+    assert_eq!(written.len(), 1);
     fixture.restart();
     loads(&fixture).await;
-    assert_eq!(
-        fs::metadata(file).unwrap().modified().unwrap(),
-        written,
-        "it was not compiled again"
-    );
+    assert_eq!(inodes(&fixture), written, "it was not compiled again");
+}
+
+#[tokio::test]
+async fn compiled_code_of_two_hundred_plugins_is_all_taken_from_the_cache() {
+    let mut fixture = Fixture::new().with_own_cache();
+    let names: Vec<_> = (0..200).map(|number| format!("plugin-{number}")).collect();
+    for (name, number) in names.iter().zip(0..) {
+        fixture.put(name, &variant(&GOOD.component(), number));
+    }
+    let load_all = async |fixture: &Fixture| {
+        for name in &names {
+            fixture.handler(&using(name)).await.unwrap();
+        }
+    };
+    load_all(&fixture).await;
+    let written = inodes(&fixture);
+    assert_eq!(written.len(), names.len());
+    fixture.restart();
+    load_all(&fixture).await;
+    assert_eq!(inodes(&fixture), written, "none was compiled again");
 }
 
 #[tokio::test]
