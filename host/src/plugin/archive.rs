@@ -104,6 +104,11 @@ impl Archive {
         }
     }
 
+    /// Whether there is something to [`flush`](Self::flush).
+    pub(super) fn is_behind(&self) -> bool {
+        !self.known().pending.is_empty()
+    }
+
     /// Keeps the bytes of a generation. Blocks on the disk.
     pub(super) fn keep(&self, digest: Digest, bytes: &[u8]) {
         let Some(directory) = &self.directory else { return };

@@ -171,7 +171,7 @@ impl History {
     /// Makes a change, and says whether it was news. One that is made again is none.
     pub(super) fn apply(&mut self, change: &Change) -> bool {
         match change {
-            Change::Serve { digest, by, since } => self.serve(*digest, *by, *since),
+            Change::Serve { digest, by, since } => return self.serve(*digest, *by, *since),
             Change::Refuse(refusal) => remember(&mut self.refused, refusal),
             Change::Abort(refusal) => remember(&mut self.aborted, refusal),
             Change::Begin(beginning) => return self.note(beginning),
@@ -179,7 +179,8 @@ impl History {
         true
     }
 
-    fn serve(&mut self, digest: Digest, by: By, since: SystemTime) {
+    fn serve(&mut self, digest: Digest, by: By, since: SystemTime) -> bool {
+        let set_aside = self.set_aside.clone();
         match by {
             By::File => self.set_aside.clear(),
             By::Rollback => {
@@ -192,15 +193,19 @@ impl History {
                 self.set_aside.remove(&digest);
             }
         }
+        let mut is_news = self.set_aside != set_aside;
         for unfit in [&mut self.refused, &mut self.aborted] {
+            let before = unfit.len();
             unfit.retain(|refusal| refusal.digest != digest);
+            is_news |= unfit.len() != before;
         }
         if self.serving() == Some(digest) {
-            return;
+            return is_news;
         }
         self.periods.push(Period { digest, since, by, first_offsets: Vec::new() });
         let surplus = self.periods.len().saturating_sub(PERIODS);
         self.periods.drain(..surplus);
+        true
     }
 
     /// A number that is higher for one that came from the file later.

@@ -216,7 +216,9 @@ impl Registry {
     /// Writes what is known of every plugin's past.
     pub(super) async fn flush(&self) {
         for plugin in self.plugins() {
-            self.remember(&plugin, None).await.ok(); // it was said
+            if plugin.archive.is_behind() {
+                self.remember(&plugin, None).await.ok(); // it was said
+            }
         }
     }
 

@@ -1,6 +1,6 @@
 //! What is kept of a plugin's past: going back to it, and going on with it after a restart.
 
-use std::{fs, path::PathBuf, sync::Arc, time::SystemTime};
+use std::{fs, os::unix::fs::MetadataExt as _, path::PathBuf, sync::Arc, time::SystemTime};
 
 use keyway::{
     handler::{Beginning, Generation, Handler},
@@ -134,6 +134,19 @@ async fn an_older_generation_that_does_not_suit_its_use_any_more_changes_nothing
     assert!(error.to_string().contains("`pointer` is missing"), "{error}");
     assert_ne!(selector.generation(), serving);
     assert!(fixture.status("fixed-key").rolled_back_from.is_empty());
+}
+
+#[tokio::test]
+async fn a_restart_that_changes_nothing_writes_nothing() {
+    let (mut fixture, handler, watch, generations) = generations(1).await;
+    drop((handler, watch));
+    let file = kept(&fixture).join("history.json");
+    let inode = || fs::metadata(&file).unwrap().ino(); // one that is written is another file
+    let written = inode();
+    let (handler, _watch) = restarted(&mut fixture).await;
+    assert_eq!(handler.generation(), generations[0]);
+    fixture.host.remember().await;
+    assert_eq!(inode(), written);
 }
 
 #[tokio::test]

@@ -60,6 +60,22 @@ fn a_file_that_was_refused_is_not_begun_with() {
 }
 
 #[test]
+fn what_serves_already_is_news_only_where_something_was_against_it() {
+    let mut it = history(&[(1, By::File)]);
+    let again = Change::Serve { digest: digest(1), by: By::File, since: at(9) };
+    let before = it.clone();
+    assert!(!it.apply(&again), "as after a restart");
+    assert_eq!(it, before);
+    let (reason, refused) = ("it was half written".to_owned(), digest(1));
+    it.apply(&Change::Refuse(Refusal { digest: refused, at: at(2), reason }));
+    assert!(it.apply(&again), "it was good after all");
+    assert_eq!(it, before);
+    let mut rolled_back = history(&[(1, By::File), (2, By::File), (1, By::Rollback)]);
+    assert!(rolled_back.apply(&again), "nothing is set aside any more");
+    assert!(!rolled_back.apply(&again));
+}
+
+#[test]
 fn each_rollback_goes_one_further_back_and_never_forward() {
     let mut it = history(&[(1, By::File), (2, By::File), (3, By::File)]);
     for (expected, second) in [(2, 10), (1, 11)] {
