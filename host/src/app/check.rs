@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Error, lines, parts};
+use super::{Error, lines, loading, parts};
 use crate::{
     broker::{Broker, Health},
     config::{self, Config},
@@ -97,8 +97,8 @@ fn cache_directory() -> Option<PathBuf> {
 
 async fn check_plugins(config: &Config) -> Result<String, Error> {
     let host = host(config)?;
-    let (_selectors, mut wrong) = parts::load_selectors(&host, config).await;
-    let (_groups, more_wrong) = parts::load_groups(&host, config.groups.iter()).await;
+    let (_selectors, mut wrong) = loading::load_selectors(&host, config).await;
+    let (_groups, more_wrong) = loading::load_groups(&host, config.groups.iter()).await;
     wrong.extend(more_wrong);
     if !wrong.is_empty() {
         return Err(Error::Configuration(lines(&wrong)));

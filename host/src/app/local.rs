@@ -13,7 +13,8 @@ use async_trait::async_trait;
 use tokio::sync::mpsc;
 
 use super::{
-    parts::{self, Parts},
+    loading,
+    parts::Parts,
     pauses::PauseError,
     preview,
     redrive::through,
@@ -115,11 +116,11 @@ impl Local for LocalView {
         match choice {
             Choice::RollBack { to } => plugins.roll_back(plugin, to.as_deref()).await,
             Choice::Try { group, canary } => {
-                let owner = group.map(|id| parts::owner(&id));
+                let owner = group.map(|id| loading::owner(&id));
                 plugins.begin_canary(plugin, owner.as_deref(), &canary).await
             }
             Choice::Shadow { group, source } => {
-                let owner = group.map(|id| parts::owner(&id));
+                let owner = group.map(|id| loading::owner(&id));
                 plugins.begin_shadow(plugin, owner.as_deref(), &source).await
             }
             Choice::Promote { generation } => plugins.promote(plugin, generation.as_deref()).await,

@@ -6,6 +6,7 @@
 //! tells how it goes until the end.
 
 mod check;
+mod loading;
 mod local;
 mod parts;
 mod pauses;

@@ -13,16 +13,16 @@ use tokio::time::Instant;
 
 use super::{
     Error, Options, Role, check,
+    loading::{Loaded, load_groups, load_selectors},
     pauses::{PauseError, PauseFile},
 };
 use crate::{
     broker::{Broker, EnsuredTopic, TopicSpec, embedded::Embedded, kafka::Kafka},
     config::{self, Config, Group as GroupConfig},
     dispatch::{Group, GroupStatus, Scope},
-    handler::Handler,
     http,
     plugin::{Host, PluginError},
-    produce::{Producer, Selectors},
+    produce::Producer,
 };
 
 /// The wait before a broker that did not answer is asked again for its topics.
@@ -55,12 +55,6 @@ struct Groups {
     running: Vec<Arc<Group>>,
     /// No more are started.
     closed: bool,
-}
-
-/// A group whose handler is loaded.
-pub(super) struct Loaded {
-    config: Arc<GroupConfig>,
-    handler: Arc<dyn Handler>,
 }
 
 /// Opens the broker that a configuration names. A Kafka that is down is opened all the same: its health says so.
@@ -330,61 +324,4 @@ fn spec(topic: &config::Topic) -> TopicSpec {
         replication_factor: Some(topic.replication_factor),
         keep_forever: false,
     }
-}
-
-pub(super) async fn load_selectors(
-    plugins: &Host,
-    config: &Config,
-) -> (Selectors, Vec<PluginError>) {
-    let (mut selectors, mut wrong) = (Selectors::new(), Vec::new());
-    for topic in &config.topics {
-        let Some(used) = &topic.key_selector else { continue };
-        match plugins.selector(&format!("topic {}", topic.name), used).await {
-            Ok(selector) => drop(selectors.insert(topic.name.clone(), selector)),
-            Err(error) => wrong.push(error),
-        }
-    }
-    (selectors, wrong)
-}
-
-/// How plugins know a group.
-pub(super) fn owner(group: &str) -> String {
-    format!("group {group}")
-}
-
-pub(super) async fn load_groups(
-    plugins: &Host,
-    groups: impl Iterator<Item = &GroupConfig>,
-) -> (Vec<Loaded>, Vec<PluginError>) {
-    let (mut loaded, mut wrong) = (Vec::new(), Vec::new());
-    for group in groups {
-        let instances = group.max_in_flight * group.consumers as usize;
-        let owner = owner(&group.id);
-        let handler = plugins.handler(
-            &owner,
-            &group.handler,
-            group.output_topic.clone(),
-            group.isolation,
-            instances,
-        );
-        let handler = match handler.await {
-            Ok(handler) => handler,
-            Err(error) => {
-                wrong.push(error);
-                continue;
-            }
-        };
-        if let Some(canary) = &group.canary {
-            let begun = plugins.configured_canary(&group.handler.plugin, &owner, canary).await;
-            let trial = |cause| PluginError::Trial { what: "canary", owner: owner.clone(), cause };
-            wrong.extend(begun.err().map(trial));
-        }
-        if let Some(shadow) = &group.shadow {
-            let begun = plugins.configured_shadow(&group.handler.plugin, &owner, shadow).await;
-            let trial = |cause| PluginError::Trial { what: "shadow", owner: owner.clone(), cause };
-            wrong.extend(begun.err().map(trial));
-        }
-        loaded.push(Loaded { config: Arc::new(group.clone()), handler });
-    }
-    (loaded, wrong)
 }

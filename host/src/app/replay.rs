@@ -13,7 +13,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::mpsc;
 
 use self::plan::Plan;
-use super::{Error, check, parts};
+use super::{Error, check, loading};
 use crate::{
     admin::{
         replay::Request,
@@ -65,7 +65,7 @@ pub async fn replay_alone(
 impl Means {
     pub(super) async fn alone(broker: Arc<dyn Broker>, config: &Config) -> Result<Self, Error> {
         let plugins = check::host(config)?;
-        let (selectors, wrong) = parts::load_selectors(&plugins, config).await;
+        let (selectors, wrong) = loading::load_selectors(&plugins, config).await;
         if !wrong.is_empty() {
             return Err(Error::plugins(&wrong));
         }

@@ -20,6 +20,7 @@ use super::{
     reload::Watch,
     selector::{self, PluginSelector},
     status::{PluginStatus, Role},
+    usage::Usage,
 };
 use crate::{
     config::{Isolation, PluginUse},
@@ -266,10 +267,8 @@ impl Host {
         isolation: Isolation,
         max_instances: usize,
     ) -> Result<Arc<dyn Handler>, PluginError> {
-        let (registry, owner) = (&self.0.registry, owner.to_owned());
-        let usage = registry
-            .usage((owner, Role::Handler), plugin, output_topic, isolation, max_instances)
-            .await?;
+        let role = (owner.to_owned(), Role::Handler);
+        let usage = self.usage(role, plugin, output_topic, isolation, max_instances).await?;
         Ok(Arc::new(PluginHandler::new(usage, self.0.threads.clone())))
     }
 
@@ -284,11 +283,8 @@ impl Host {
         plugin: &PluginUse,
     ) -> Result<Arc<dyn Selector>, PluginError> {
         let role = (owner.to_owned(), Role::Selector);
-        let usage = self
-            .0
-            .registry
-            .usage(role, plugin, None, Isolation::None, selector::MAX_INSTANCES)
-            .await?;
+        let usage =
+            self.usage(role, plugin, None, Isolation::None, selector::MAX_INSTANCES).await?;
         Ok(Arc::new(PluginSelector::new(usage, self.0.threads.clone())))
     }
 
@@ -305,8 +301,25 @@ impl Host {
         isolation: Isolation,
     ) -> Result<Rehearsal, PluginError> {
         let role = (owner.to_owned(), role);
-        let usage = self.0.registry.usage(role, plugin, output_topic, isolation, 1).await?;
+        let usage = self.usage(role, plugin, output_topic, isolation, 1).await?;
         Ok(Rehearsal::new(usage, self.0.threads.clone()))
+    }
+
+    /// Makes a use on the guests' threads: several are made at the same time, and an `init` holds up nobody but guests.
+    async fn usage(
+        &self,
+        role: (String, Role),
+        plugin: &PluginUse,
+        output_topic: Option<Arc<str>>,
+        isolation: Isolation,
+        max_instances: usize,
+    ) -> Result<Arc<Usage>, PluginError> {
+        let (host, plugin) = (self.0.clone(), plugin.clone());
+        let usage = async move {
+            host.registry.usage(role, &plugin, output_topic, isolation, max_instances).await
+        };
+        let made = self.0.threads.handle().spawn(usage).await;
+        made.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
     }
 
     /// Watches the directory until the guard is dropped: a changed file is loaded, and when it is good it serves.
