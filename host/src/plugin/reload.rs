@@ -31,7 +31,7 @@ const QUIET: Duration = Duration::from_millis(100);
 const SETTLED: Duration = Duration::from_secs(1);
 /// How often to look when nothing is heard.
 const REGULARLY: Duration = Duration::from_secs(1);
-/// How long to let notifications gather: they come in swarms.
+/// How long to let notifications gather after a look: they come in swarms.
 const SWARM: Duration = Duration::from_millis(2);
 
 /// Watches the plugin directory until it is dropped. A load that has begun still ends.
@@ -81,8 +81,10 @@ impl Watcher {
             self.events.follow();
             let again = self.look(&host);
             drop(host);
+            let looked = Instant::now();
             if woken.recv_timeout(again).is_ok() {
-                thread::sleep(SWARM);
+                // The first of a swarm is followed at once, the others together.
+                thread::sleep(SWARM.saturating_sub(looked.elapsed()));
             }
         }
     }
