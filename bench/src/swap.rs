@@ -22,6 +22,8 @@ use crate::{
 const DEBOUNCE: Duration = Duration::from_millis(100);
 /// How long an exchange may take.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How often it is looked for the first record: each look costs the gateway something.
+const LOOK: Duration = Duration::from_micros(200);
 /// Files put in place in each round.
 const FILES: usize = 10;
 /// Between two exchanges under load.
@@ -133,22 +135,26 @@ fn files(gateway: &Gateway, component: &Path) -> Result<Vec<f64>> {
 }
 
 fn file(gateway: &Gateway, bytes: &[u8]) -> Result<f64> {
-    let handled_by = || -> Result<Option<String>> {
-        let shown = gateway.get_json("/api/v1/groups/bench")?;
-        Ok(shown["partitions"][0]["generation"].as_str().map(str::to_owned))
-    };
-    let before = Some(serving(gateway, "uppercase")?);
-    while handled_by()? != before {
-        thread::sleep(Duration::from_millis(1));
-    }
+    let before = serving(gateway, "uppercase")?;
     let begin = Instant::now();
     gateway.put("uppercase", bytes)?;
-    while handled_by()? == before {
+    while !has_handled_under_another(gateway, &before)? {
         if begin.elapsed() > PATIENCE {
             return Err("no record is handled under the new file".into());
         }
+        thread::sleep(LOOK);
     }
     Ok(begin.elapsed().as_secs_f64() * 1000.0)
+}
+
+/// Whether another generation of the handler serves, and has a first offset: that is there as soon as its first record is
+/// handled, while a group's status follows some time later.
+fn has_handled_under_another(gateway: &Gateway, before: &str) -> Result<bool> {
+    let shown = gateway.get_json("/api/v1/plugins/uppercase")?;
+    let newest = shown["generations"].as_array().and_then(|generations| generations.last());
+    let newest = newest.ok_or("it has no history")?;
+    let has_begun = newest["first_offsets"].as_array().is_some_and(|first| !first.is_empty());
+    Ok(shown["generation"] != before && newest["generation"] == shown["generation"] && has_begun)
 }
 
 /// The load, while the selector that is in front of it is exchanged again and again.
