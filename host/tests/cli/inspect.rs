@@ -27,7 +27,7 @@ fn a_component_is_told_as_json_and_a_gateway_that_would_refuse_it_is_a_failure()
     );
     assert_eq!(
         report["uses"],
-        json!([{"owner": "group g", "role": "handler", "http": [], "write": null}])
+        json!([{"owner": "group g", "role": "handler", "http": [], "topics": [], "ungranted": [], "write": null}])
     );
     assert_eq!(report["digest"].as_str().unwrap().len(), 64);
 }

@@ -17,7 +17,7 @@ use super::super::{
     text::{Style, Table, count},
 };
 use crate::{
-    config::{Config, PluginUse},
+    config::{Allow, Config, Group, PluginUse},
     handler::Generation,
     plugin::{self, Grant, Inspection, Role},
 };
@@ -51,12 +51,14 @@ struct Report {
     exports: Vec<String>,
     imports: Vec<Import>,
     uses: Vec<Use>,
+    /// What would have to be written to use it, where nothing does.
+    write: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
 struct Import {
     name: String,
-    /// `always`, `allow.http`: what the use allows, `never`.
+    /// `always`, `never`, or what of the use decides: `allow.http`, `allow.topics`.
     granted: &'static str,
 }
 
@@ -67,7 +69,11 @@ struct Use {
     role: String,
     /// What its outgoing HTTP may reach.
     http: Vec<String>,
-    /// What would have to be written to give it what it asks for.
+    /// Where its records may go, the `output-topic` first; a key selector has none.
+    topics: Vec<String>,
+    /// Of what it asks for, that which may reach nothing.
+    ungranted: Vec<String>,
+    /// What would have to be written to give it that.
     write: Option<String>,
 }
 
@@ -98,7 +104,8 @@ impl Report {
     fn new(file: &Path, found: Inspection, config: &Config) -> Self {
         let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let generation = Generation { plugin: name.as_str().into(), digest: found.digest };
-        let asks_for_http = found.imports.iter().any(|import| import.grant == Grant::Http);
+        let uses = uses(&name, &found.imports, config);
+        let write = uses.is_empty().then(|| how_to_use(&name, &found));
         let mut producers: BTreeMap<_, Vec<_>> = BTreeMap::new();
         for producer in found.producers {
             let made = format!("{} {}", producer.name, producer.version).trim_end().to_owned();
@@ -115,7 +122,8 @@ impl Report {
         };
         Self {
             file: file.display().to_string(),
-            uses: uses(&name, asks_for_http, config),
+            uses,
+            write,
             name,
             generation: generation.short(),
             digest: generation.long(),
@@ -169,52 +177,127 @@ impl Report {
             table.write(out, "  ", style)?;
         }
         self.uses.iter().try_for_each(|used| used.print(out, style))?;
-        if self.uses.is_empty() {
-            let role = if self.roles == ["key selector"] { "key-selector" } else { "handler" };
-            let write = format!("{role} = {{ plugin = {:?} }}", self.name);
-            writeln!(out, "Nothing in the configuration uses it; to use it, write {write}")?;
-        }
-        Ok(())
-    }
-}
-
-impl Use {
-    fn print(&self, out: &mut dyn Write, style: Style) -> io::Result<()> {
-        let reaches = match &self.http[..] {
-            [] => String::new(),
-            targets => format!("; its HTTP may reach {}", targets.join(", ")),
-        };
-        writeln!(out, "{} uses it as {}{reaches}", self.owner, self.role)?;
         match &self.write {
-            Some(write) => writeln!(
-                out,
-                "  {} it asks for wasi:http, which may reach nothing there; to grant it, write {write}",
-                style.warning("note:")
-            ),
+            Some(write) => {
+                writeln!(out, "Nothing in the configuration uses it; to use it, write {write}")
+            }
             None => Ok(()),
         }
     }
 }
 
+impl Use {
+    /// A handler of a group.
+    fn of_group(group: &Group, imports: &[plugin::Import]) -> Self {
+        let allowed = group.handler.allow.topics.iter();
+        let allowed = allowed.filter(|topic| Some(*topic) != group.output_topic.as_ref());
+        let topics = group.output_topic.iter().chain(allowed).map(ToString::to_string).collect();
+        Self::new(format!("group {}", group.id), Role::Handler, &group.handler, topics, imports)
+    }
+
+    fn new(
+        owner: String,
+        role: Role,
+        used: &PluginUse,
+        topics: Vec<String>,
+        imports: &[plugin::Import],
+    ) -> Self {
+        let http: Vec<String> = used.allow.http.iter().map(ToString::to_string).collect();
+        let ungranted = ungranted(role, imports, &http, &topics);
+        let write = (!ungranted.is_empty()).then(|| allow(&ungranted, &used.allow));
+        let ungranted = ungranted.into_iter().map(|import| import.name.clone()).collect();
+        Self { owner, role: role.to_string(), http, topics, ungranted, write }
+    }
+
+    fn print(&self, out: &mut dyn Write, style: Style) -> io::Result<()> {
+        let is_handler = self.role == Role::Handler.to_string();
+        let reaches = match &self.http[..] {
+            [] => String::new(),
+            targets => format!("; its HTTP may reach {}", targets.join(", ")),
+        };
+        let emits = match &self.topics[..] {
+            [] if is_handler => "; it may emit to no topic".to_owned(),
+            [] => String::new(),
+            topics => format!("; it may emit to {}", topics.join(", ")),
+        };
+        writeln!(out, "{} uses it as {}{reaches}{emits}", self.owner, self.role)?;
+        let place = if is_handler { "below its [[groups]]" } else { "in its key-selector" };
+        if let Some(write) = &self.write {
+            let note = style.warning("note:");
+            let asked = self.ungranted.join(" and ");
+            writeln!(
+                out,
+                "  {note} it asks for {asked}, and may reach nothing there; to grant it, write {place}: {write}"
+            )?;
+        } else if is_handler && self.topics.is_empty() {
+            writeln!(
+                out,
+                "  to have it emit, write {place}: output-topic = \"TOPIC\"; and for records that name another: \
+                 allow = {{ topics = [\"TOPIC\"] }}"
+            )?;
+        }
+        Ok(())
+    }
+}
+
 /// The uses of the plugin in the configuration.
-fn uses(name: &str, asks_for_http: bool, config: &Config) -> Vec<Use> {
-    let used = |owner: String, role: Role, used: &PluginUse| Use {
-        owner,
-        role: role.to_string(),
-        http: used.allow.http.iter().map(ToString::to_string).collect(),
-        write: (asks_for_http && used.allow.http.is_empty())
-            .then(|| "allow = { http = [\"https://HOST\"] }".to_owned()),
-    };
+fn uses(name: &str, imports: &[plugin::Import], config: &Config) -> Vec<Use> {
     let groups = config.groups.iter().filter(|group| *group.handler.plugin == *name);
     let topics =
         config.topics.iter().filter_map(|topic| Some((topic, topic.key_selector.as_ref()?)));
     let topics = topics.filter(|(_, selector)| *selector.plugin == *name);
     groups
-        .map(|group| used(format!("group {}", group.id), Role::Handler, &group.handler))
+        .map(|group| Use::of_group(group, imports))
         .chain(topics.map(|(topic, selector)| {
-            used(format!("topic {}", topic.name), Role::Selector, selector)
+            let owner = format!("topic {}", topic.name);
+            Use::new(owner, Role::Selector, selector, Vec::new(), imports)
         }))
         .collect()
+}
+
+/// The imports that may reach something only where it is allowed, and may reach nothing.
+fn ungranted<'a>(
+    role: Role,
+    imports: &'a [plugin::Import],
+    http: &[String],
+    topics: &[String],
+) -> Vec<&'a plugin::Import> {
+    let reaches_nothing = |import: &&plugin::Import| match import.grant {
+        Grant::Http => http.is_empty(),
+        // What a key selector publishes goes nowhere, whatever is allowed.
+        Grant::Topics => topics.is_empty() && role == Role::Handler,
+        Grant::Always | Grant::Never => false,
+    };
+    imports.iter().filter(reaches_nothing).collect()
+}
+
+/// The line that lets these imports reach something, beside what is allowed already.
+fn allow(asked: &[&plugin::Import], allowed: &Allow) -> String {
+    let asks_for = |grant| asked.iter().any(|import| import.grant == grant);
+    let list = |key: &str, given: Vec<String>, is_asked: bool, example: &str| {
+        let given = if given.is_empty() && is_asked { vec![example.to_owned()] } else { given };
+        (!given.is_empty()).then(|| format!("{key} = {given:?}"))
+    };
+    let topics = allowed.topics.iter().map(ToString::to_string).collect();
+    let http = allowed.http.iter().map(ToString::to_string).collect();
+    let lists = [
+        list("topics", topics, asks_for(Grant::Topics), "TOPIC"),
+        list("http", http, asks_for(Grant::Http), "https://HOST"),
+    ];
+    format!("allow = {{ {} }}", lists.into_iter().flatten().collect::<Vec<_>>().join(", "))
+}
+
+/// The lines that use a plugin which nothing uses, with what it asks for.
+fn how_to_use(name: &str, found: &Inspection) -> String {
+    let role = if found.roles == [Role::Selector] { Role::Selector } else { Role::Handler };
+    let asked = ungranted(role, &found.imports, &[], &[]);
+    let allow = (!asked.is_empty()).then(|| allow(&asked, &Allow::default()));
+    match (role, allow) {
+        (Role::Handler, None) => format!("handler = {{ plugin = {name:?} }}"),
+        (Role::Handler, Some(allow)) => format!("handler = {{ plugin = {name:?} }} and {allow}"),
+        (Role::Selector, None) => format!("key-selector = {{ plugin = {name:?} }}"),
+        (Role::Selector, Some(allow)) => format!("key-selector = {{ plugin = {name:?}, {allow} }}"),
+    }
 }
 
 #[cfg(test)]
@@ -252,17 +335,31 @@ mod tests {
         }
     }
 
-    fn printed(file: &str) -> String {
-        let report = Report::new(Path::new(file), inspection(), &example::config());
+    fn printed(file: &str, found: Inspection, config: &Config) -> String {
+        let report = Report::new(Path::new(file), found, config);
         let mut out = Vec::new();
         report.print(&mut out, Style::plain()).unwrap();
         String::from_utf8(out).unwrap()
     }
 
+    /// A handler that imports this, as the group of the example uses it, where it may reach what `allow` sets.
+    fn used(imports: &[(&str, Grant)], allow: impl FnOnce(&mut Group)) -> String {
+        let import =
+            |(name, grant): &(&str, Grant)| plugin::Import { name: (*name).into(), grant: *grant };
+        let imports = imports.iter().map(import).collect();
+        let mut config = Config::clone(&example::config());
+        allow(&mut config.groups[0]);
+        let text = printed("print.wasm", Inspection { imports, ..inspection() }, &config);
+        text[text.find("group my-topic").unwrap()..].to_owned()
+    }
+
+    const HTTP: (&str, Grant) = ("wasi:http/outgoing-handler@0.2.6", Grant::Http);
+    const PUBLISH: (&str, Grant) = ("wasmcloud:messaging/consumer@0.2.0", Grant::Topics);
+
     #[test]
     fn everything_is_told_with_what_to_write_for_what_is_not_granted() {
         assert_eq!(
-            printed("plugins/print.wasm"),
+            printed("plugins/print.wasm", inspection(), &example::config()),
             "print@abababababab
   role      handler
   language  Rust (rustc 1.95.0)
@@ -272,15 +369,54 @@ mod tests {
   IMPORTS                           GRANTED
   wasi:io/poll@0.2.6                always
   wasi:http/outgoing-handler@0.2.6  allow.http
-group my-topic-group-1 uses it as handler
-  note: it asks for wasi:http, which may reach nothing there; to grant it, write allow = { http = [\"https://HOST\"] }
+group my-topic-group-1 uses it as handler; it may emit to no topic
+  note: it asks for wasi:http/outgoing-handler@0.2.6, and may reach nothing there; to grant it, write below its [[groups]]: allow = { http = [\"https://HOST\"] }
 "
         );
     }
 
     #[test]
+    fn where_records_may_go_is_told_and_what_to_write_where_they_may_go_nowhere() {
+        assert_eq!(
+            used(&[], |_| ()),
+            "group my-topic-group-1 uses it as handler; it may emit to no topic
+  to have it emit, write below its [[groups]]: output-topic = \"TOPIC\"; and for records that name another: allow = { topics = [\"TOPIC\"] }
+"
+        );
+        let granted = used(&[PUBLISH], |group| {
+            group.output_topic = Some("out".into());
+            group.handler.allow.topics = ["audit".into(), "out".into()].into();
+        });
+        let expected = "group my-topic-group-1 uses it as handler; it may emit to out, audit\n";
+        assert_eq!(granted, expected);
+        let publishes = used(&[PUBLISH], |_| ());
+        let expected = "it asks for wasmcloud:messaging/consumer@0.2.0, and may reach nothing there; to grant it, write below its [[groups]]: allow = { topics = [\"TOPIC\"] }\n";
+        assert!(publishes.ends_with(expected), "{publishes}");
+    }
+
+    #[test]
+    fn the_line_to_write_has_all_that_is_asked_for_and_what_is_granted_already() {
+        let both = used(&[HTTP, PUBLISH], |_| ());
+        let expected = "allow = { topics = [\"TOPIC\"], http = [\"https://HOST\"] }\n";
+        assert!(both.ends_with(expected), "{both}");
+        let one = used(&[HTTP, PUBLISH], |group| {
+            group.handler.allow.topics = ["audit".into()].into();
+        });
+        let expected = "it asks for wasi:http/outgoing-handler@0.2.6, and may reach nothing there; to grant it, write below its [[groups]]: allow = { topics = [\"audit\"], http = [\"https://HOST\"] }\n";
+        assert!(one.ends_with(expected), "{one}");
+    }
+
+    #[test]
     fn a_plugin_that_nothing_uses_is_told_how_to_be_used() {
-        let text = printed("elsewhere/other.wasm");
-        assert!(text.ends_with("to use it, write handler = { plugin = \"other\" }\n"), "{text}");
+        let unused = |found| printed("elsewhere/other.wasm", found, &example::config());
+        let text = unused(inspection());
+        let expected = "to use it, write handler = { plugin = \"other\" } and allow = { http = [\"https://HOST\"] }\n";
+        assert!(text.ends_with(expected), "{text}");
+        let text = unused(Inspection { imports: Vec::new(), ..inspection() });
+        assert!(text.ends_with("write handler = { plugin = \"other\" }\n"), "{text}");
+        let text = unused(Inspection { roles: vec![Role::Selector], ..inspection() });
+        let expected =
+            "key-selector = { plugin = \"other\", allow = { http = [\"https://HOST\"] } }\n";
+        assert!(text.ends_with(expected), "{text}");
     }
 }
