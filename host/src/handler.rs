@@ -106,7 +106,7 @@ pub enum Failure {
         /// How many it may.
         limit: u64,
     },
-    /// It wanted to hold more of something than it may at once.
+    /// It wanted to hold, or to hand over, more of something than it may at once.
     #[error("wanted more {what} than its limit of {limit}")]
     Held {
         /// Of what, in words.

@@ -14,7 +14,7 @@ use std::{
 
 use tokio::{runtime, task::unconstrained, time::sleep_until};
 use wasmtime::{
-    Store, Trap, UpdateDeadline,
+    Store, Trap, UpdateDeadline, WasmBacktrace,
     component::{ResourceTable, ResourceTableError},
 };
 use wasmtime_wasi::{I32Exit, WasiCtx, WasiCtxView, WasiView};
@@ -381,8 +381,14 @@ impl Ended {
             return Failure::Held { what: "handles of the gateway's", limit: HANDLES as u64 };
         }
         if cause.starts_with("too much data is being copied") {
-            let given = state.settings.hand_over() as u64; // at least that much: it was stopped there
-            return Failure::Emit { unit: "bytes", given, limit: limits.emit_bytes };
+            let most = state.settings.hand_over() as u64;
+            // Stopped within its own code, it called the gateway; else it had returned what it emits.
+            let is_call = error.downcast_ref::<WasmBacktrace>().is_some();
+            if is_call && state.published.is_none() {
+                return Failure::Held { what: "bytes in one call of the gateway", limit: most };
+            }
+            // It emitted at least that much.
+            return Failure::Emit { unit: "bytes", given: most, limit: limits.emit_bytes };
         }
         let cause = match error.downcast_ref::<Trap>() {
             Some(trap) => trap.to_string().trim_start_matches("wasm trap: ").to_owned(),
