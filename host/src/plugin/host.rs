@@ -172,7 +172,7 @@ impl GenerationError {
 
 fn listed(available: &[String]) -> String {
     match available {
-        [] => "no plugin is there".into(),
+        [] => "no plugin is there; `keyway plugin new` makes one".into(),
         names => format!("there are {}", names.join(", ")),
     }
 }

@@ -23,7 +23,7 @@ use super::{
 use crate::{
     admin::{self, inventory, snapshot},
     app::{self, Gateway, Options},
-    config,
+    config::{self, Config},
     plugin::build::BuildError,
 };
 use changes::{Scene, changes};
@@ -43,9 +43,9 @@ pub(super) fn dev(settings: &Settings) -> Result<(), Error> {
         let (watch, watched) = Watch::new();
         let options =
             Options { config_file: file, wrap_handler: Some(watch.wrap()), ..Options::default() };
-        let directory = config.plugins.directory.clone();
-        let gateway = Gateway::build(Arc::new(config), options).await?;
-        let welcome = welcome(&gateway.addresses(), &directory);
+        let config = Arc::new(config);
+        let gateway = Gateway::build(config.clone(), options).await?;
+        let welcome = welcome(&gateway.addresses(), &config);
         let failures = workshop.follow().map_err(no_thread)?;
         start_view(welcome, Feed { watched, failures, state: gateway.state() })?;
         Ok(gateway.run(shutdown).await?)
@@ -79,12 +79,13 @@ fn start_view(welcome: view::Welcome, feed: Feed) -> Result<(), Error> {
     Ok(())
 }
 
-fn welcome(addresses: &app::Addresses, plugins: &std::path::Path) -> view::Welcome {
+fn welcome(addresses: &app::Addresses, config: &Config) -> view::Welcome {
     view::Welcome {
         send: addresses.http.map(|http| format!("{}/send-message", url(http))),
         status: url(addresses.admin),
         broker: addresses.broker.clone(),
-        plugins: plugins.display().to_string(),
+        plugins: config.plugins.directory.display().to_string(),
+        handles: !config.groups.is_empty(),
     }
 }
 

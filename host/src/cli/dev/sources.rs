@@ -59,7 +59,8 @@ impl Workshop {
         self.pending = others.into_iter().rev().collect();
         for folder in &named {
             // The first build takes its time, and nothing else is shown yet.
-            writeln!(io::stdout(), "building {}", folder.display())?;
+            let folder_name = folder.display();
+            writeln!(io::stdout(), "building {folder_name}; the first time takes longest")?;
             if let Err(error) = self.build(folder) {
                 writeln!(io::stdout(), "{error}")?;
             }

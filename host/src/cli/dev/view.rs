@@ -9,6 +9,7 @@ use super::{
 use crate::{
     cli::text::{Style, count, or_dash, preview},
     plugin::build::BuildError,
+    record::NewRecord,
 };
 
 /// Characters of a key and of a value on a line.
@@ -33,6 +34,8 @@ pub(super) struct Welcome {
     pub(super) broker: String,
     /// The directory of plugins.
     pub(super) plugins: String,
+    /// Whether a group handles records.
+    pub(super) handles: bool,
 }
 
 impl<W: Write> View<W> {
@@ -42,7 +45,7 @@ impl<W: Write> View<W> {
 
     /// Addresses, and something to try.
     pub(super) fn welcome(&mut self, welcome: &Welcome) -> io::Result<()> {
-        let Welcome { send, status, broker, plugins } = welcome;
+        let Welcome { send, status, broker, plugins, handles } = welcome;
         let name = self.style.bold(concat!("Keyway ", env!("CARGO_PKG_VERSION")));
         let out = &mut self.out;
         writeln!(out, "\n{name}\n")?;
@@ -56,7 +59,13 @@ impl<W: Write> View<W> {
             writeln!(out, "\nTry this in another terminal:\n")?;
             writeln!(out, "  {}", self.style.bold(&curl(send)))?;
         }
-        let end = "Every record that is handled shows up below. Ctrl-C ends.";
+        let end = match handles {
+            true => "Every record that is handled shows up below. Ctrl-C ends.",
+            false => {
+                "No group is configured, so no record is handled: the answer to whoever sends one says where it went. \
+                 Ctrl-C ends."
+            }
+        };
         writeln!(out, "\n{}\n", self.style.dim(end))?;
         out.flush()
     }
@@ -65,17 +74,10 @@ impl<W: Write> View<W> {
     pub(super) fn record(&mut self, seen: &Seen, member: Option<usize>) -> io::Result<()> {
         let record = &seen.delivery.record;
         let at = format!("{}/{}@{}", record.topic, record.partition, record.offset);
-        let key = match &record.key {
-            Some(key) => format!("key {}", preview(key, KEY)),
-            None => "no key".into(),
-        };
-        let value = match &record.value {
-            Some(value) => preview(value, VALUE),
-            None => "(tombstone)".into(),
-        };
+        let (key, value) = key_and_value(record.key.as_deref(), record.value.as_deref());
         let (text, reason) = match &seen.result {
-            SeenResult::Handled(0) => (self.style.good("handled"), None),
-            SeenResult::Handled(emitted) => {
+            SeenResult::Handled { emitted: 0, .. } => (self.style.good("handled"), None),
+            SeenResult::Handled { emitted, .. } => {
                 let text = format!("handled, {} out", count(*emitted as u64, "record"));
                 (self.style.good(&text), None)
             }
@@ -93,7 +95,22 @@ impl<W: Write> View<W> {
         let (who, at) = (self.style.dim(&who), self.style.bold(&at));
         let reason = reason.unwrap_or_default();
         writeln!(self.out, "{at}  {key}  {value}\n    {text}{reason}  {who}")?;
+        if let SeenResult::Handled { emitted, first } = &seen.result {
+            self.emitted(*emitted, first)?;
+        }
         self.out.flush()
+    }
+
+    /// What came out of a record: so many in all, the first of which are shown.
+    fn emitted(&mut self, emitted: usize, first: &[NewRecord]) -> io::Result<()> {
+        for NewRecord { topic, key, value, .. } in first {
+            let (key, value) = key_and_value(key.as_deref(), value.as_deref());
+            writeln!(self.out, "    to {topic}  {key}  {value}")?;
+        }
+        match emitted.saturating_sub(first.len()) {
+            0 => Ok(()),
+            more => writeln!(self.out, "    and {}", count(more as u64, "more record")),
+        }
     }
 
     /// That records went by unseen.
@@ -149,6 +166,12 @@ impl<W: Write> View<W> {
     }
 }
 
+/// A record's key and value, as they are shown.
+fn key_and_value(key: Option<&[u8]>, value: Option<&[u8]>) -> (String, String) {
+    let key = key.map_or_else(|| "no key".into(), |key| format!("key {}", preview(key, KEY)));
+    (key, value.map_or_else(|| "(tombstone)".into(), |value| preview(value, VALUE)))
+}
+
 fn curl(url: &str) -> String {
     format!(
         r#"curl {url} -H 'content-type: application/json' -d '{{"value": {{"user": "ada", "text": "hello"}}}}'"#
@@ -181,6 +204,7 @@ mod tests {
             status: "http://127.0.0.1:8082".into(),
             broker: "keyway-data".into(),
             plugins: "plugins".into(),
+            handles: true,
         };
         let text = written(|view| view.welcome(&welcome));
         assert!(text.contains("  status page      http://127.0.0.1:8082\n"), "{text}");
@@ -191,14 +215,26 @@ mod tests {
             ),
             "{text}"
         );
+        assert!(text.contains("Every record that is handled shows up below."), "{text}");
+        let text = written(|view| view.welcome(&Welcome { handles: false, ..welcome.clone() }));
+        assert!(text.contains("No group is configured, so no record is handled"), "{text}");
     }
 
     #[test]
-    fn a_handled_record_shows_where_it_was_and_who_handled_it() {
-        assert_eq!(
-            written(|view| view.record(&seen(SeenResult::Handled(0), 1), Some(1))),
-            "my-topic/0@17  key ada  v\n    handled  my-topic-group-1 member 1 with print@0a0a0a0a0a0a\n"
-        );
+    fn a_handled_record_shows_where_it_was_who_handled_it_and_what_came_out() {
+        let handled = |emitted, first| SeenResult::Handled { emitted, first };
+        let nothing = "my-topic/0@17  key ada  v\n    handled  my-topic-group-1 member 1 with print@0a0a0a0a0a0a\n";
+        let text = written(|view| view.record(&seen(handled(0, Vec::new()), 1), Some(1)));
+        assert_eq!(text, nothing);
+        let tombstone = NewRecord { value: None, ..NewRecord::new("audit", "") };
+        let keyed = NewRecord { key: Some("ada".into()), ..NewRecord::new("out", "hello, v") };
+        let first = vec![keyed, tombstone];
+        let text = written(|view| view.record(&seen(handled(4, first), 1), Some(1)));
+        let expected = "  my-topic-group-1 member 1 with print@0a0a0a0a0a0a
+    to out  key ada  hello, v
+    to audit  no key  (tombstone)
+    and 2 more records\n";
+        assert!(text.ends_with(expected), "{text}");
     }
 
     #[test]

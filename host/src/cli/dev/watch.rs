@@ -11,8 +11,11 @@ use tokio::sync::mpsc;
 use crate::{
     app::WrapHandler,
     handler::{Delivery, Generation, Handler, Outcome, RunReport, RunReports},
+    record::NewRecord,
 };
 
+/// Records that came out of one record and are shown.
+const SHOWN: usize = 3;
 /// Records that wait to be shown.
 const WAITING: usize = 256;
 
@@ -30,10 +33,10 @@ pub(super) struct Seen {
 }
 
 /// An [`Outcome`], as far as it is shown.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) enum SeenResult {
-    /// Handled, and so many records came out.
-    Handled(usize),
+    /// Handled, and so many records came out, the first of which are these.
+    Handled { emitted: usize, first: Vec<NewRecord> },
     /// To be tried again, in the handler's words.
     Retry(String),
     /// Refused, in the handler's words.
@@ -96,7 +99,10 @@ impl Watched {
 impl From<&Outcome> for SeenResult {
     fn from(outcome: &Outcome) -> Self {
         match outcome {
-            Outcome::Handled(output) => Self::Handled(output.len()),
+            Outcome::Handled(output) => Self::Handled {
+                emitted: output.len(),
+                first: output.iter().take(SHOWN).cloned().collect(),
+            },
             Outcome::Retry { reason, .. } => Self::Retry(reason.clone()),
             Outcome::Reject { reason } => Self::Rejected(reason.clone()),
             Outcome::Failed(failure) => Self::Failed(failure.to_string()),
@@ -193,7 +199,8 @@ pub(super) mod tests {
         assert_eq!(report.deliveries.len(), 2);
         let (first, _) = watched.next().await.unwrap();
         let (second, missed) = watched.next().await.unwrap();
-        assert_eq!((first.delivery.record.offset, first.result), (0, SeenResult::Handled(0)));
+        let handled = SeenResult::Handled { emitted: 0, first: Vec::new() };
+        assert_eq!((first.delivery.record.offset, first.result), (0, handled));
         assert_eq!(second.result, SeenResult::Rejected("no".into()));
         assert_eq!(missed, 0);
     }

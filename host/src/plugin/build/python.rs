@@ -34,6 +34,7 @@ pub(super) fn build(
     let componentize = |arguments: &[&str], output: &Path| {
         let mut command = command(environment.join("bin/componentize-py"), folder);
         command.env("VIRTUAL_ENV", &environment).args(["--quiet", "--wit-path", "wit"]);
+        command.env("RUST_BACKTRACE", "0"); // what is wrong is wrong in Python
         succeeded(PYTHON.finish(folder, command.args(arguments).arg(output))?, folder)
     };
     remove_bindings(folder)?;
