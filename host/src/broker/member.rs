@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::TransactError;
+use super::{Produced, TransactError};
 use crate::record::{NewRecord, Record, TopicPartition};
 
 /// Events that may wait to be taken. A run of records is one event, so this bounds memory by runs.
@@ -126,8 +126,8 @@ pub enum Command {
         records: Vec<NewRecord>,
         /// At most one for each partition.
         offsets: Vec<OffsetCommit>,
-        /// Told when it is durable, or is not.
-        done: oneshot::Sender<Result<(), TransactError>>,
+        /// Told when it is durable, and where each record went then, in the order given; or that it is not.
+        done: oneshot::Sender<Result<Vec<Produced>, TransactError>>,
     },
     /// Go on with these partitions where their group has committed; answered by one [`MemberEvent::Rewound`] for each.
     /// Of a partition that is not the member's, or is being revoked: ignored.
@@ -166,12 +166,12 @@ impl Commands {
     }
 
     /// Writes records and commits offsets in one transaction, and waits until it is durable: whoever reads only what is
-    /// committed sees all of it or nothing.
+    /// committed sees all of it or nothing. Tells where each record went.
     pub async fn transact(
         &self,
         records: Vec<NewRecord>,
         offsets: Vec<OffsetCommit>,
-    ) -> Result<(), TransactError> {
+    ) -> Result<Vec<Produced>, TransactError> {
         let (done, answer) = oneshot::channel();
         let gone = "the member has left its group";
         let command = Command::Transact { records, offsets, done };

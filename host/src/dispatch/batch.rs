@@ -10,6 +10,8 @@ use std::collections::HashMap;
 
 use crate::{
     broker::Refusal,
+    dispatch::output::Chosen,
+    produce::Pending,
     record::{NewRecord, Place, TopicPartition},
 };
 
@@ -74,14 +76,14 @@ pub(super) struct Origin {
 #[derive(Debug, Default)]
 pub(super) struct Batch {
     /// In the order in which they are to be written.
-    records: Vec<(Origin, NewRecord)>,
+    records: Vec<(Origin, Chosen)>,
     bytes: usize,
 }
 
 impl Batch {
     /// Adds what came of one source record.
-    pub(super) fn push(&mut self, origin: &Origin, records: Vec<NewRecord>) {
-        self.bytes += records.iter().map(NewRecord::size).sum::<usize>();
+    pub(super) fn push(&mut self, origin: &Origin, records: Vec<Chosen>) {
+        self.bytes += records.iter().map(|chosen| chosen.record.size()).sum::<usize>();
         self.records.extend(records.into_iter().map(|record| (origin.clone(), record)));
     }
 
@@ -102,12 +104,13 @@ impl Batch {
     /// Takes out what came of a partition: its offsets are another's to commit.
     pub(super) fn forget(&mut self, partition: &TopicPartition) {
         self.records.retain(|(origin, _)| origin.source.partition != *partition);
-        self.bytes = self.records.iter().map(|(_, record)| record.size()).sum();
+        self.bytes = self.records.iter().map(|(_, chosen)| chosen.record.size()).sum();
     }
 
-    /// The records, and the origin of each.
-    pub(super) fn into_parts(self) -> (Vec<Origin>, Vec<NewRecord>) {
-        self.records.into_iter().unzip()
+    /// The records, and with each what is to be counted of it, and its origin.
+    pub(super) fn into_parts(self) -> (Vec<Origin>, Vec<Option<Pending>>, Vec<NewRecord>) {
+        let parts = |(origin, Chosen { record, pending })| (origin, pending, record);
+        self.records.into_iter().map(parts).collect()
     }
 }
 
@@ -180,8 +183,8 @@ mod tests {
         Origin { source, is_letter: false }
     }
 
-    fn record(value: &'static str) -> NewRecord {
-        NewRecord::new("out", value)
+    fn record(value: &'static str) -> Chosen {
+        NewRecord::new("out", value).into()
     }
 
     fn refusal(record: usize, reason: &str) -> Refusal {
@@ -189,7 +192,7 @@ mod tests {
     }
 
     fn values(batch: Batch) -> Vec<NewRecord> {
-        batch.into_parts().1
+        batch.into_parts().2
     }
 
     #[test]
@@ -198,9 +201,9 @@ mod tests {
         batch.push(&origin(0, 7), vec![record("a"), record("b")]);
         batch.push(&origin(1, 3), Vec::new());
         batch.push(&origin(0, 8), vec![record("c")]);
-        let (origins, records) = batch.into_parts();
+        let (origins, _, records) = batch.into_parts();
         assert_eq!(origins, [origin(0, 7), origin(0, 7), origin(0, 8)]);
-        assert_eq!(records, [record("a"), record("b"), record("c")]);
+        assert_eq!(records, ["a", "b", "c"].map(|value| NewRecord::new("out", value)));
     }
 
     #[test]
@@ -214,7 +217,7 @@ mod tests {
         assert!(!many.is_full(&Room::default()));
 
         let mut large = Batch::default();
-        large.push(&origin(0, 0), vec![NewRecord::new("out", vec![0; BYTES])]);
+        large.push(&origin(0, 0), vec![NewRecord::new("out", vec![0; BYTES]).into()]);
         assert!(large.is_full(&Room::default()));
         large.forget(&origin(0, 0).source.partition);
         assert!(!large.is_full(&Room::default()));
@@ -258,7 +261,7 @@ mod tests {
         assert!(batch.holds(&partition));
         batch.forget(&partition);
         assert!(!batch.holds(&partition));
-        assert_eq!(values(batch), [record("b")]);
+        assert_eq!(values(batch), [NewRecord::new("out", "b")]);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     member::Shared,
+    output::Chosen,
     retry::{self, Verdict},
 };
 use crate::{
@@ -27,16 +28,17 @@ pub(super) struct GivenBack {
     /// The one behind them was given up on again, and the lane is parked as before.
     pub(super) is_held: bool,
     /// Under exactly-once, what the next transaction is to write for that, by the record that it came of.
-    pub(super) unwritten: Vec<(Place, Vec<NewRecord>)>,
+    pub(super) unwritten: Vec<(Place, Vec<Chosen>)>,
 }
 
 impl GivenBack {
     /// Notes what became of a letter: at once, or with the next transaction.
-    async fn note(&mut self, shared: &Shared, notes: Vec<(Place, Vec<NewRecord>)>) {
+    async fn note(&mut self, shared: &Shared, notes: Vec<(Place, Vec<Chosen>)>) {
         match shared.group.delivery {
             config::Delivery::ExactlyOnce => self.unwritten.extend(notes),
             config::Delivery::AtLeastOnce => {
-                let marks: Vec<_> = notes.into_iter().flat_map(|(_, marks)| marks).collect();
+                let marks = notes.into_iter().flat_map(|(_, marks)| marks);
+                let marks: Vec<_> = marks.map(|mark| mark.record).collect();
                 shared.output.mark(&marks).await;
             }
         }
@@ -47,7 +49,7 @@ impl GivenBack {
             group = %shared.group.id, record = %letter.0.source, reason,
             "A parked record was given up on again; its lane stays parked."
         );
-        let held = vec![(letter.0.source.clone(), vec![mark(letter, MarkKind::Held)])];
+        let held = vec![(letter.0.source.clone(), vec![mark(letter, MarkKind::Held).into()])];
         self.note(shared, held).await;
         self.is_held = true;
     }
@@ -73,13 +75,16 @@ pub(super) async fn handle(
         return given_back;
     }
     while !deliveries.is_empty() {
-        let (mut attempted, mut outcomes) = attempt(shared, deliveries).await;
+        let (report, chosen) = attempt(shared, deliveries).await;
+        let RunReport { deliveries: mut attempted, mut outcomes, .. } = report;
         let handled =
             outcomes.iter().take_while(|outcome| matches!(outcome, Outcome::Handled(_))).count();
         let mut notes = Vec::with_capacity(handled);
-        for (letter, outcome) in letters.drain(..handled).zip(outcomes.drain(..handled)) {
-            let Outcome::Handled(mut records) = outcome else { continue };
-            records.push(mark(&letter, MarkKind::Redriven));
+        outcomes.drain(..handled);
+        let mut chosen = chosen.into_iter();
+        for letter in letters.drain(..handled) {
+            let mut records = chosen.next().unwrap_or_default();
+            records.push(mark(&letter, MarkKind::Redriven).into());
             given_back.done.push((letter.0.source.offset, letter.1.offset));
             notes.push((letter.0.source, records));
         }
@@ -114,15 +119,13 @@ pub(super) async fn handle(
     given_back
 }
 
-/// Hands records to the handler. What comes of them is written, but under exactly-once, where it is left in the outcomes.
-async fn attempt(shared: &Shared, deliveries: Vec<Delivery>) -> (Vec<Delivery>, Vec<Outcome>) {
-    let mut report = shared.handler.handle(deliveries).await;
+/// Hands records to the handler. What comes of them is written, or, under exactly-once, chosen where it goes.
+async fn attempt(shared: &Shared, deliveries: Vec<Delivery>) -> (RunReport, Vec<Vec<Chosen>>) {
+    let report = shared.handler.handle(deliveries).await;
     match shared.group.delivery {
-        config::Delivery::AtLeastOnce => report = shared.output.write(report).await,
-        config::Delivery::ExactlyOnce => shared.output.choose(&mut report).await,
+        config::Delivery::AtLeastOnce => (shared.output.write(report).await, Vec::new()),
+        config::Delivery::ExactlyOnce => shared.output.choose(report).await,
     }
-    let RunReport { deliveries, outcomes, .. } = report;
-    (deliveries, outcomes)
 }
 
 fn mark((letter, record): &(Letter, Record), kind: MarkKind) -> NewRecord {

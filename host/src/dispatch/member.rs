@@ -54,7 +54,7 @@ use super::{
 };
 use crate::{
     broker::{
-        Assigned, Commands, CommitError, Committed, Member, MemberEvent, ProduceError,
+        Assigned, Commands, CommitError, Committed, Member, MemberEvent, ProduceError, Produced,
         TransactError,
     },
     config,
@@ -109,7 +109,7 @@ enum Done {
     DeadLettered { lane: Lane, offset: u64, result: Result<Option<NewRecord>, ProduceError> },
     Cancelled { slot: Slot, count: usize },
     Committed { offsets: Vec<(Slot, Committed)>, result: Result<(), CommitError> },
-    Transacted { transaction: Transaction, result: Result<(), TransactError> },
+    Transacted { transaction: Transaction, result: Result<Vec<Produced>, TransactError> },
     Released(Vec<Slot>),
     SeekCommitted { seek: Seek, result: Result<(), CommitError> },
     Parking(ParkingDone),
@@ -338,8 +338,8 @@ impl Engine {
             Done::Handled(Handled { over, quick, later }) => {
                 quick.into_iter().for_each(|quick| self.width.learn(quick));
                 later.into_iter().for_each(|later| self.go_on_with(later));
-                for (lane, report) in over {
-                    self.handled(lane, report).await;
+                for over in over {
+                    self.handled(over).await;
                 }
             }
             Done::DeadLettered { lane, offset, result } => {

@@ -12,16 +12,30 @@ pub use letters::note_seek;
 use tokio::sync::Mutex;
 
 use crate::{
-    broker::{Broker, ProduceError},
+    broker::{Broker, ProduceError, Produced},
     config,
     handler::{Outcome, RunReport, SelectError},
-    produce::{Counted, Producer, SendError},
+    produce::{Counted, Pending, Producer, SendError},
     record::NewRecord,
 };
 
 /// The wait after a write that failed for the broker's reasons; doubled up to [`LONGEST_WAIT`].
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
+
+/// A record whose place is chosen, for a transaction.
+#[derive(Clone, Debug)]
+pub(super) struct Chosen {
+    pub(super) record: NewRecord,
+    /// What is to be counted of it; `None`: it is no handler's output.
+    pub(super) pending: Option<Pending>,
+}
+
+impl From<NewRecord> for Chosen {
+    fn from(record: NewRecord) -> Self {
+        Self { record, pending: None }
+    }
+}
 
 /// Writes for one group.
 pub(super) struct Output {
@@ -68,34 +82,54 @@ impl Output {
         report
     }
 
-    /// Chooses where what a run emitted goes, and leaves it to be written. A record of which a key selector refuses
-    /// something becomes a failed one, and those behind it count as not handled, as with [`Output::write`].
-    pub(super) async fn choose(&self, report: &mut RunReport) {
-        let mut refused = None;
-        for (index, outcome) in report.outcomes.iter_mut().enumerate() {
-            let Outcome::Handled(records) = outcome else { continue };
-            if let Err(reason) = self.choose_all(records).await {
-                refused = Some((index, reason));
-                break;
+    /// Chooses where what a run emitted goes, and leaves it to be written: what came of each record that was handled, which
+    /// are the first of the run. A record of which a key selector refuses something becomes a failed one, and those behind
+    /// it count as not handled, as with [`Output::write`].
+    pub(super) async fn choose(&self, mut report: RunReport) -> (RunReport, Vec<Vec<Chosen>>) {
+        let mut chosen = Vec::with_capacity(report.outcomes.len());
+        for outcome in &mut report.outcomes {
+            let Outcome::Handled(records) = outcome else { break };
+            match self.choose_all(std::mem::take(records)).await {
+                Ok(records) => chosen.push(records),
+                Err(reason) => {
+                    report.outcomes.truncate(chosen.len());
+                    report.outcomes.push(Outcome::Retry { reason, after: None });
+                    break;
+                }
             }
         }
-        if let Some((index, reason)) = refused {
-            report.outcomes.truncate(index);
-            report.outcomes.push(Outcome::Retry { reason, after: None });
-        }
+        (report, chosen)
     }
 
-    async fn choose_all(&self, records: &mut [NewRecord]) -> Result<(), String> {
-        for record in records {
+    async fn choose_all(&self, records: Vec<NewRecord>) -> Result<Vec<Chosen>, String> {
+        let mut chosen = Vec::with_capacity(records.len());
+        for mut record in records {
             let mut wait = FIRST_WAIT;
-            while let Err(error) = self.producer.choose(record).await {
-                if !passes(&error) {
-                    return Err(format!("its output to {:?} was refused: {error}", record.topic));
+            let pending = loop {
+                match self.producer.choose(&mut record).await {
+                    Ok(pending) => break pending,
+                    Err(error) if passes(&error) => {
+                        self.wait_for_output(&record, &error, &mut wait).await;
+                    }
+                    Err(error) => {
+                        let topic = &record.topic;
+                        return Err(format!("its output to {topic:?} was refused: {error}"));
+                    }
                 }
-                self.wait_for_output(record, &error, &mut wait).await;
+            };
+            chosen.push(Chosen { record, pending: Some(pending) });
+        }
+        Ok(chosen)
+    }
+
+    /// Counts what was written in a transaction that was committed: what there was to count of each record, and where it
+    /// went.
+    pub(super) fn count(&self, pending: &[Option<Pending>], produced: &[Produced]) {
+        for (pending, produced) in pending.iter().zip(produced) {
+            if let Some(pending) = pending {
+                self.producer.count(pending, produced);
             }
         }
-        Ok(())
     }
 
     async fn wait_for_output(&self, record: &NewRecord, error: &SendError, wait: &mut Duration) {

@@ -17,11 +17,11 @@ use tokio::time::Instant;
 
 pub use sketch::Hot;
 pub use skew::{Share, Skew, Skewed};
-pub use tallies::Counted;
-use tallies::{Pending, Tallies};
+use tallies::Tallies;
+pub use tallies::{Counted, Pending};
 
 use crate::{
-    broker::{Broker, BrokerError, ProduceError},
+    broker::{Broker, BrokerError, ProduceError, Produced},
     handler::{Beginning, Generation, SelectError, Selector, Target},
     record::NewRecord,
 };
@@ -89,27 +89,15 @@ impl Producer {
 
     /// Chooses where the record goes and hands it to the broker. The acknowledgement is still to be waited for.
     pub async fn send(&self, mut record: NewRecord) -> Result<Sent, SendError> {
-        let of_caller = record.key.clone();
-        let selected_by = self.choose(&mut record).await?;
-        let topic = record.topic.clone();
-        let key = record.key.clone();
-        let pending = Pending {
-            topic: topic.clone(),
-            key: key.clone(),
-            spread: key.is_none() && record.partition.is_none(),
-            bytes: record.size(),
-            selected: match &selected_by {
-                SelectedBy::Selector(generation) => Some((generation.clone(), of_caller)),
-                _ => None,
-            },
-        };
+        let (selected_by, pending) = self.place(&mut record).await?;
+        let (topic, key) = (record.topic.clone(), record.key.clone());
         let acknowledgement = self.broker.produce(record);
         let acknowledgement = Counted::new(acknowledgement, self.tallies.clone(), pending);
         Ok(Sent { acknowledgement, topic, key, selected_by })
     }
 
-    /// How the records of a topic are shared out that were sent and acknowledged in the last one to two minutes; `None`:
-    /// there are none. What goes in transactions is not counted.
+    /// How the records of a topic are shared out that were sent and acknowledged, or [counted](Self::count), in the last one
+    /// to two minutes; `None`: there are none.
     pub fn skew(&self, topic: &str) -> Option<Skew> {
         self.tallies.skew(topic)
     }
@@ -133,8 +121,18 @@ impl Producer {
     }
 
     /// Chooses where the record goes, and leaves it at that: it comes to have its key and its partition as they are to be
-    /// written.
-    pub async fn choose(&self, record: &mut NewRecord) -> Result<SelectedBy, SendError> {
+    /// written. Whoever writes it may have it [counted](Self::count) then.
+    pub async fn choose(&self, record: &mut NewRecord) -> Result<Pending, SendError> {
+        self.place(record).await.map(|(_, pending)| pending)
+    }
+
+    /// Counts a record that was chosen a place, and was written there for good.
+    pub fn count(&self, pending: &Pending, produced: &Produced) {
+        self.tallies.count(pending, produced);
+    }
+
+    async fn place(&self, record: &mut NewRecord) -> Result<(SelectedBy, Pending), SendError> {
+        let of_caller = record.key.clone();
         let selector = self.selectors.load().get(&record.topic).cloned();
         let topic = record.topic.clone();
         let partitions = async {
@@ -143,7 +141,19 @@ impl Producer {
                 other => ProduceError::Unavailable { reason: other.to_string() },
             })
         };
-        decide(record, selector.as_deref(), partitions).await
+        let selected_by = decide(record, selector.as_deref(), partitions).await?;
+        let selected = match &selected_by {
+            SelectedBy::Selector(generation) => Some((generation.clone(), of_caller)),
+            _ => None,
+        };
+        let pending = Pending {
+            topic,
+            key: record.key.clone(),
+            spread: record.key.is_none() && record.partition.is_none(),
+            bytes: record.size(),
+            selected,
+        };
+        Ok((selected_by, pending))
     }
 }
 

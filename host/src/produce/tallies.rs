@@ -1,7 +1,7 @@
 //! What was written to each topic: how it is shared out among partitions, and where generations of key selectors began.
 //!
-//! A record is counted when whoever sent it takes its acknowledgement: so it is one that the broker has, at the place where
-//! it is. That costs some 50 ns a record, half of it for what has to be remembered until then: the lock is held by nobody for
+//! A record is counted when whoever sent it takes its acknowledgement, or when the transaction that it is in was committed:
+//! so it is one that the broker has, at the place where it is. That costs some 50 ns a record, half of it for what has to be remembered until then: the lock is held by nobody for
 //! long, and of many records one in 32 is looked at for its keys. Time passes, and topics are judged, only when [`Tallies::turn`] is called.
 
 use std::{
@@ -44,9 +44,9 @@ struct Topic {
     decided: Vec<Option<([u8; 32], u64)>>,
 }
 
-/// What is remembered of a record until it is acknowledged.
-#[derive(Debug)]
-pub(super) struct Pending {
+/// What is remembered of a record until it is written for good.
+#[derive(Clone, Debug)]
+pub struct Pending {
     pub(super) topic: Arc<str>,
     /// As it is written.
     pub(super) key: Option<Bytes>,
@@ -87,7 +87,7 @@ impl Future for Counted {
 }
 
 impl Tallies {
-    fn count(&self, pending: &Pending, produced: &Produced) {
+    pub(super) fn count(&self, pending: &Pending, produced: &Produced) {
         let written = Written {
             partition: produced.partition,
             bytes: pending.bytes as u64,

@@ -9,7 +9,7 @@ use std::{
 use keyway::{
     broker::{
         Assigned, Broker, Commands, Committed, Member, MemberEvent, MemberSpec, OffsetCommit,
-        TransactError,
+        Produced, TransactError,
     },
     config::Start,
     record::{NewRecord, Record, TopicPartition},
@@ -206,7 +206,7 @@ impl Watched {
         partition: &TopicPartition,
         offset: u64,
         metadata: &str,
-    ) -> Result<(), TransactError> {
+    ) -> Result<Vec<Produced>, TransactError> {
         let committed = Committed { offset, metadata: metadata.into() };
         let offsets = vec![OffsetCommit { partition: partition.clone(), committed }];
         self.commands.transact(records, offsets).await

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::{
-    Gateway, configuration, directory, done, gateway::command, kafka, plugins, said, start, swaps,
-    topic, wait_until,
+    Gateway, configuration, directory, done, gateway::command, group, kafka, plugins, said, start,
+    swaps, topic, wait_until,
 };
 
 /// A topic whose key is at this pointer into the value.
@@ -215,6 +215,26 @@ fn on_kafka_the_first_offsets_of_each_generation_of_a_key_selector_are_on_record
     let environment = [("KAFKA_BOOTSTRAP_SERVERS", servers)];
     let begin = |directory: &Path| Gateway::start(directory, &["run"], &environment);
     beginnings_are_on_record(begin, &directory, &name);
+}
+
+#[test]
+fn what_is_emitted_exactly_once_counts_for_shares_and_first_offsets() {
+    let more = "output-topic = \"a\"\ndelivery = \"exactly-once\"";
+    let handles = group("g", "source", "{ plugin = \"uppercase\" }", more);
+    let directory = directory(&[topic("source"), keyed("a", "/TENANT"), handles]);
+    let gateway = start(&directory);
+    for _ in 0..10 {
+        let record = json!({"topic": "source", "key": "mine", "value": {"tenant": "hot"}});
+        assert_eq!(gateway.send(&record).0, 200);
+    }
+    let skew = wait_until("all is counted", || {
+        let skew = gateway.get("/api/v1/topics/a").1["skew"].clone();
+        if skew["records"] == 10 { Ok(skew) } else { Err(format!("{skew}\n{}", gateway.tail())) }
+    });
+    assert_eq!(skew["hottest"], json!([{"key": "HOT", "records": 10, "at_least": 10}]));
+    assert_eq!(skew["hottest_of_callers"][0]["key"], "mine");
+    let firsts = first_offsets(&gateway, "a");
+    assert_eq!(firsts.into_values().collect::<Vec<_>>(), [0], "one key, one partition");
 }
 
 #[test]

@@ -16,12 +16,12 @@ use super::{
     commits,
     group::{Group, Notice, Notices},
     queue::{Queue, Refused, Request},
-    transactions::{Done, Transaction, place_all},
+    transactions::{Transaction, place_all},
 };
 use crate::{
     broker::{
-        BrokerError, CommitError, GroupMember, GroupState, MemberSpec, OffsetCommit, TransactError,
-        process_name,
+        BrokerError, CommitError, GroupMember, GroupState, MemberSpec, OffsetCommit, Produced,
+        TransactError, process_name,
     },
     record::{NewRecord, TopicPartition},
 };
@@ -142,7 +142,7 @@ impl Coordinator {
         ticket: &Ticket,
         records: Vec<NewRecord>,
         offsets: Vec<OffsetCommit>,
-        done: oneshot::Sender<Result<(), TransactError>>,
+        done: oneshot::Sender<Result<Vec<Produced>, TransactError>>,
     ) {
         let placed = place_all(&self.catalog, records);
         let groups = self.groups(); // until it is in the queue
@@ -150,7 +150,6 @@ impl Coordinator {
         match checked.and_then(|offsets| Ok((placed?, offsets))) {
             Ok((records, offsets)) => {
                 let commit = Some((ticket.group.clone(), offsets));
-                let done = Done::Member(done);
                 self.push(Request::Transact(Transaction { records, commit, done }));
             }
             Err(refusal) => drop(done.send(Err(refusal))), // nobody waits: nobody to tell

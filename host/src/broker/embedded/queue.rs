@@ -153,7 +153,7 @@ impl Request {
             Self::Append(append) => append.acknowledge.send(Err(error.clone().into())),
             // Nobody waits any more: nobody to tell.
             Self::Commit { done, .. } => drop(done.send(Err(error.clone().into()))),
-            Self::Transact(transaction) => transaction.done.send(Err(error.clone().into())),
+            Self::Transact(Transaction { done, .. }) => drop(done.send(Err(error.clone().into()))),
             Self::Committed { answer, .. } => drop(answer.send(Err(error.clone()))),
             Self::EnsureTopic { answer, .. } => drop(answer.send(Err(error.clone()))),
         }

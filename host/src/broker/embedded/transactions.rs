@@ -27,24 +27,8 @@ pub(super) struct Transaction {
     pub(super) records: Vec<Placed>,
     /// What is committed with them, and for which group.
     pub(super) commit: Option<(Arc<str>, commits::Offsets)>,
-    pub(super) done: Done,
-}
-
-/// Who is told what became of a transaction: a member, which has no use for offsets, or whoever wrote it.
-#[derive(Debug)]
-pub(super) enum Done {
-    Member(oneshot::Sender<Result<(), TransactError>>),
-    Writer(oneshot::Sender<Result<Vec<Produced>, TransactError>>),
-}
-
-impl Done {
-    /// Tells it. Whoever does not wait any more is not told.
-    pub(super) fn send(self, result: Result<Vec<Produced>, TransactError>) {
-        match self {
-            Self::Member(done) => drop(done.send(result.map(|_produced| ()))),
-            Self::Writer(done) => drop(done.send(result)),
-        }
-    }
+    /// Told where each record went; whoever does not wait any more is not told.
+    pub(super) done: oneshot::Sender<Result<Vec<Produced>, TransactError>>,
 }
 
 /// Gives every record its place; one that has none fails them all.
@@ -113,7 +97,7 @@ impl Transactions for Holder {
                 let taken = format!("another has taken the transactional id {:?}", self.id);
                 return Err(TransactError::Fenced(taken));
             }
-            let transaction = Transaction { records, commit: None, done: Done::Writer(done) };
+            let transaction = Transaction { records, commit: None, done };
             if let Err(Refused(request, error)) =
                 self.shared.queue.push(Request::Transact(transaction))
             {

@@ -242,7 +242,8 @@ impl Writer {
                     .send(Ok(produced.next().expect("each record of the batch was written"))),
                 Request::Commit { done, .. } => drop(done.send(Ok(()))),
                 Request::Transact(Transaction { records, done, .. }) => {
-                    done.send(Ok(produced.by_ref().take(records.len()).collect()));
+                    // Nobody waits: nobody to tell.
+                    drop(done.send(Ok(produced.by_ref().take(records.len()).collect())));
                 }
                 Request::Committed { group, partitions, answer } => {
                     let committed = partitions

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
-use super::{COMMIT_INTERVAL, Done, Engine};
+use super::{COMMIT_INTERVAL, Done, Engine, runs::Over};
 use crate::{
     broker::ProduceError,
     config::{self, OnReject},
@@ -14,12 +14,12 @@ use crate::{
         output::DeadLetter,
         retry::{self, Verdict},
     },
-    handler::{Beginning, Delivery, Outcome, RunReport},
+    handler::{Beginning, Delivery, RunReport},
     record::{NewRecord, Place},
 };
 
 impl Engine {
-    pub(super) async fn handled(&mut self, lane: Lane, report: RunReport) {
+    pub(super) async fn handled(&mut self, Over { lane, report, chosen }: Over) {
         let RunReport { generation, on_trial, mut deliveries, outcomes } = report;
         self.land(lane.slot, deliveries.len());
         self.changed.insert(lane.slot);
@@ -39,6 +39,7 @@ impl Engine {
         }
         let rest = deliveries.split_off(outcomes.len());
         let mut failed = None;
+        let mut chosen = chosen.into_iter();
         for (delivery, outcome) in deliveries.into_iter().zip(outcomes) {
             match retry::judge(
                 &self.shared.group.retry,
@@ -49,8 +50,9 @@ impl Engine {
                 None => {
                     partition.offsets.finish(delivery.record.offset);
                     self.shared.counters.handled.add(1);
-                    if let (Outcome::Handled(records), true) = (outcome, is_exactly_once) {
+                    if is_exactly_once {
                         let source = delivery.record.place();
+                        let records = chosen.next().unwrap_or_default();
                         self.transacting.add(&Origin { source, is_letter: false }, records);
                     }
                 }
@@ -85,7 +87,7 @@ impl Engine {
         let open = self.partitions.get(&lane.slot).filter(|partition| !partition.abandoned);
         let Some(partition) = open else { return };
         let source = Place { partition: partition.name.clone(), offset };
-        self.transacting.add(&Origin { source, is_letter: true }, vec![letter]);
+        self.transacting.add(&Origin { source, is_letter: true }, vec![letter.into()]);
     }
 
     pub(super) fn finish(&mut self, lane: &Lane, offset: u64) {

@@ -14,6 +14,7 @@ use crate::{
     dispatch::{
         flow::{self, Call},
         lanes::{Lane, Load, Run, Slot},
+        output::Chosen,
     },
     flaw::{self, Flaw},
     handler::{Delivery, Outcome, RunReport, RunReports},
@@ -22,10 +23,24 @@ use crate::{
 /// Lanes whose output is written together wait so long for each other.
 const TOGETHER: Duration = Duration::from_millis(100);
 
+/// A run that is handled.
+pub(super) struct Over {
+    pub(super) lane: Lane,
+    pub(super) report: RunReport,
+    /// Under exactly-once, what is to be written of it, by record; where there is less, nothing came of the rest.
+    pub(super) chosen: Vec<Vec<Chosen>>,
+}
+
+impl Over {
+    fn new((lane, report): (Lane, RunReport)) -> Self {
+        Self { lane, report, chosen: Vec::new() }
+    }
+}
+
 /// Runs that are handled, and whose output is written.
 #[derive(Default)]
 pub(super) struct Handled {
-    pub(super) over: Vec<(Lane, RunReport)>,
+    pub(super) over: Vec<Over>,
     /// How many runs did not have to wait, where that is not known already.
     pub(super) quick: Option<usize>,
     pub(super) later: Vec<Later>,
@@ -150,7 +165,7 @@ impl Engine {
         let outcomes = vec![Outcome::Reject { reason }];
         let report = RunReport { generation, on_trial: false, deliveries, outcomes };
         self.begin(lane.slot, 1, async move {
-            Handled { over: vec![(lane, report)], ..Handled::default() }
+            Handled { over: vec![Over::new((lane, report))], ..Handled::default() }
         });
         None
     }
@@ -164,20 +179,22 @@ async fn handle(shared: Arc<Shared>, runs: Vec<Run>, call: Call) -> Handled {
     let count: usize = runs.iter().map(Vec::len).sum();
     let RunReports { over, waiting, quick } = shared.handler.handle_runs(runs).await;
     let waiting = waiting.map(|(place, report)| (lanes.remove(place), report));
-    let over = lanes.into_iter().zip(over).collect();
+    let over = lanes.into_iter().zip(over).map(Over::new).collect();
     let Some((lane, report)) = waiting else {
         return Handled { quick: Some(quick), ..finish(shared, slot, over, call).await };
     };
     let count = count - records(&over);
     let mut handled = settle(shared.clone(), slot, over, call.over());
-    let work = async move { finish(shared, slot, vec![(lane, report.await)], call).await }.boxed();
+    let work =
+        async move { finish(shared, slot, vec![Over::new((lane, report.await))], call).await }
+            .boxed();
     handled.later.push(Later { slot, count, work });
     Handled { quick: Some(quick), ..handled }
 }
 
 /// What came of runs, at once; what is to be written of it comes later.
-fn settle(shared: Arc<Shared>, slot: Slot, over: Vec<(Lane, RunReport)>, call: Call) -> Handled {
-    let is_written = |(_, report): &(_, RunReport)| flow::size(report) > 0;
+fn settle(shared: Arc<Shared>, slot: Slot, over: Vec<Over>, call: Call) -> Handled {
+    let is_written = |over: &Over| flow::size(&over.report) > 0;
     let (written, over) = over.into_iter().partition::<Vec<_>, _>(is_written);
     let mut handled = Handled { over, ..Handled::default() };
     if !written.is_empty() {
@@ -189,12 +206,7 @@ fn settle(shared: Arc<Shared>, slot: Slot, over: Vec<(Lane, RunReport)>, call: C
 }
 
 /// What came of runs, when it is written: at once where nothing is, and where all is there is nobody who could not wait.
-async fn finish(
-    shared: Arc<Shared>,
-    slot: Slot,
-    over: Vec<(Lane, RunReport)>,
-    call: Call,
-) -> Handled {
+async fn finish(shared: Arc<Shared>, slot: Slot, over: Vec<Over>, call: Call) -> Handled {
     let mut handled = settle(shared, slot, over, call);
     match handled.later.pop() {
         Some(later) if handled.over.is_empty() => later.work.await,
@@ -206,22 +218,19 @@ async fn finish(
 }
 
 /// Writes the output of runs, each by itself. Those that are not done soon come later.
-async fn write(
-    shared: Arc<Shared>,
-    slot: Slot,
-    mut over: Vec<(Lane, RunReport)>,
-    call: Call,
-) -> Handled {
+async fn write(shared: Arc<Shared>, slot: Slot, over: Vec<Over>, call: Call) -> Handled {
     if shared.group.delivery == config::Delivery::ExactlyOnce {
         drop(call);
-        for (_, report) in &mut over {
-            shared.output.choose(report).await;
+        let mut handled = Handled::default();
+        for Over { lane, report, .. } in over {
+            let (report, chosen) = shared.output.choose(report).await;
+            handled.over.push(Over { lane, report, chosen });
         }
-        return Handled { over, ..Handled::default() };
+        return handled;
     }
-    let room = Arc::new(call.end(over.iter().map(|(_, report)| report)).await);
+    let room = Arc::new(call.end(over.iter().map(|over| &over.report)).await);
     let early = flaw::is(Flaw::AcknowledgeEarly);
-    let write = |(lane, report): (Lane, RunReport)| {
+    let write = |Over { lane, report, .. }: Over| {
         let (shared, room, count) = (shared.clone(), room.clone(), report.deliveries.len());
         let write = async move {
             let report = match early {
@@ -229,7 +238,7 @@ async fn write(
                 false => shared.output.write(report).await,
             };
             drop(room);
-            (lane, report)
+            Over::new((lane, report))
         };
         (count, maybe_done(write.boxed()))
     };
@@ -258,8 +267,8 @@ async fn write(
     handled
 }
 
-fn records(over: &[(Lane, RunReport)]) -> usize {
-    over.iter().map(|(_, report)| report.deliveries.len()).sum()
+fn records(over: &[Over]) -> usize {
+    over.iter().map(|over| over.report.deliveries.len()).sum()
 }
 
 /// What [`Flaw::AcknowledgeEarly`] makes of a run.

@@ -15,13 +15,15 @@ use tokio::time::Instant;
 
 use super::{COMMIT_INTERVAL, Done, Engine};
 use crate::{
-    broker::{Commands, OffsetCommit, TransactError},
+    broker::{Commands, OffsetCommit, Produced, TransactError},
     config::{Delivery, OnReject},
     dispatch::{
         batch::{Batch, Origin, Refusals, Room, Size},
         lanes::Slot,
+        output::Chosen,
         partition::Partition,
     },
+    produce::Pending,
     record::{NewRecord, Place, TopicPartition},
 };
 
@@ -45,13 +47,14 @@ pub(super) struct Transacting {
 pub(super) struct Transaction {
     size: Size,
     origins: Vec<Origin>,
+    pending: Vec<Option<Pending>>,
     settled: Vec<Place>,
     offsets: Vec<OffsetCommit>,
 }
 
 impl Transacting {
     /// Adds what came of a source record, which is thereby done with.
-    pub(super) fn add(&mut self, origin: &Origin, records: Vec<NewRecord>) {
+    pub(super) fn add(&mut self, origin: &Origin, records: Vec<Chosen>) {
         self.batch.push(origin, records);
         if self.refusals.get(&origin.source).is_some() {
             self.settled.push(origin.source.clone());
@@ -127,14 +130,14 @@ impl Engine {
         let offsets: Vec<_> = open.filter_map(take).collect();
         let batch = std::mem::take(&mut self.transacting.batch);
         let size = batch.size();
-        let (origins, records) = batch.into_parts();
+        let (origins, pending, records) = batch.into_parts();
         let settled = std::mem::take(&mut self.transacting.settled);
         if records.is_empty() && offsets.is_empty() {
             return;
         }
         self.committing = true;
         let commands = self.commands.clone();
-        let transaction = Transaction { size, origins, settled, offsets };
+        let transaction = Transaction { size, origins, pending, settled, offsets };
         self.work.push(Box::pin(async move {
             let result = commit(&commands, records, &transaction.offsets).await;
             Done::Transacted { transaction, result }
@@ -175,22 +178,20 @@ impl Engine {
     pub(super) async fn transacted(
         &mut self,
         transaction: Transaction,
-        result: Result<(), TransactError>,
+        result: Result<Vec<Produced>, TransactError>,
     ) {
         self.committing = false;
-        let Transaction { size, origins, settled, offsets } = transaction;
-        let Err(error) = result else {
-            self.transacting.rest = None;
-            self.transacting.room.grow(size);
-            self.transacting.refusals.settle(&settled);
-            self.letters_written(&origins);
-            for OffsetCommit { partition, committed } in offsets {
-                let slot = self.slots.get(&partition);
-                if let Some(partition) = slot.and_then(|slot| self.partitions.get_mut(slot)) {
-                    partition.committed(committed);
-                }
+        let Transaction { size, origins, pending, settled, offsets } = transaction;
+        let error = match result {
+            Ok(produced) => {
+                self.transacting.rest = None;
+                self.transacting.room.grow(size);
+                self.transacting.refusals.settle(&settled);
+                self.shared.output.count(&pending, &produced);
+                self.letters_written(&origins);
+                return self.committed_with_records(offsets);
             }
-            return;
+            Err(error) => error,
         };
         tracing::warn!(
             group = %self.shared.group.id, reason = %error,
@@ -213,6 +214,16 @@ impl Engine {
 }
 
 impl Engine {
+    /// Notes offsets that a transaction has committed.
+    fn committed_with_records(&mut self, offsets: Vec<OffsetCommit>) {
+        for OffsetCommit { partition, committed } in offsets {
+            let slot = self.slots.get(&partition);
+            if let Some(partition) = slot.and_then(|slot| self.partitions.get_mut(slot)) {
+                partition.committed(committed);
+            }
+        }
+    }
+
     /// Counts letters that are durable, and has parked ones looked for soon.
     fn letters_written(&mut self, origins: &[Origin]) {
         let letters = origins.iter().filter(|origin| origin.is_letter);
@@ -234,7 +245,7 @@ async fn commit(
     commands: &Commands,
     records: Vec<NewRecord>,
     offsets: &[OffsetCommit],
-) -> Result<(), TransactError> {
+) -> Result<Vec<Produced>, TransactError> {
     let has_maps = offsets.iter().any(|offset| !offset.committed.metadata.is_empty());
     if !has_maps {
         return commands.transact(records, offsets.to_vec()).await;

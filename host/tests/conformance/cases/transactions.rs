@@ -57,7 +57,9 @@ pub(crate) async fn records_and_offsets_of_a_transaction_come_together(fixture: 
     let out = fixture.topic(2).await;
     let metadata: String = (0..4096).map(|at| char::from(b'!' + (at % 90) as u8)).collect();
     let records = vec![record(&at(&out, 0), "a"), record(&at(&out, 1), "b")];
-    member.transact(records, &source, 7, &metadata).await.unwrap();
+    let produced = member.transact(records, &source, 7, &metadata).await.unwrap();
+    let places: Vec<_> = produced.iter().map(|record| (record.partition, record.offset)).collect();
+    assert_eq!(places, [(0, 0), (1, 0)], "it is told where each went");
 
     let expected = Committed { offset: 7, metadata };
     assert_eq!(committed(&fixture.other(), &group).await, [(source.clone(), expected)]);

@@ -14,7 +14,7 @@ use super::{
     errand::Transaction,
 };
 use crate::{
-    broker::{Command, CommitError, MemberEvent, OffsetCommit, TransactError},
+    broker::{Command, CommitError, MemberEvent, OffsetCommit, Produced, TransactError},
     record::{NewRecord, TopicPartition},
 };
 
@@ -66,7 +66,7 @@ impl Driver {
         &self,
         records: Vec<NewRecord>,
         offsets: Vec<OffsetCommit>,
-        done: oneshot::Sender<Result<(), TransactError>>,
+        done: oneshot::Sender<Result<Vec<Produced>, TransactError>>,
     ) {
         match self.offsets(&offsets) {
             Ok(offsets) => self.errands.transact(Transaction { records, offsets, done }),

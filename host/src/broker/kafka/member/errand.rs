@@ -27,7 +27,7 @@ use super::{
     MemberConsumer,
 };
 use crate::{
-    broker::{CommitError, Committed, OffsetCommit, TransactError},
+    broker::{CommitError, Committed, OffsetCommit, Produced, TransactError},
     config::Start,
     record::{NewRecord, TopicPartition},
 };
@@ -67,7 +67,7 @@ pub(super) enum Answer {
 pub(super) struct Transaction {
     pub(super) records: Vec<NewRecord>,
     pub(super) offsets: Offsets,
-    pub(super) done: oneshot::Sender<Result<(), TransactError>>,
+    pub(super) done: oneshot::Sender<Result<Vec<Produced>, TransactError>>,
 }
 
 enum Errand {
@@ -210,7 +210,7 @@ impl Errandee {
     /// Tells why the member must end, if it must.
     fn transact(&mut self, transaction: Transaction) -> Option<String> {
         let Transaction { records, offsets, done } = transaction;
-        let result = self.transactor.commit(&records, Some(&offsets)).map(|_produced| ());
+        let result = self.transactor.commit(&records, Some(&offsets));
         let fenced = match &result {
             Err(TransactError::Fenced(reason)) if self.is_static => Some(reason.clone()),
             _ => None,

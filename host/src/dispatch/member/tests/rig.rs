@@ -102,6 +102,7 @@ pub(super) struct Rig {
     pub(super) calls: Arc<Mutex<Vec<(u64, u32)>>>,
     pub(super) widths: Arc<Mutex<Vec<usize>>>,
     pub(super) broker: Arc<Memory>,
+    pub(super) producer: Producer,
     pub(super) shared: Arc<Shared>,
     pub(super) task: JoinHandle<End>,
 }
@@ -162,7 +163,7 @@ impl Rig {
         let group = Arc::new(group);
         let producer = Producer::new(broker.clone(), Default::default());
         let shared = Arc::new(Shared {
-            output: Output::new(broker.clone(), producer, group.clone()),
+            output: Output::new(broker.clone(), producer.clone(), group.clone()),
             group,
             handler: Arc::new(handler),
             counters: Counters::default(),
@@ -171,7 +172,7 @@ impl Rig {
         let engine = Engine::new(shared.clone(), member.commands.clone(), status);
         let (orders, mut waiting) = mpsc::channel(4);
         let task = tokio::spawn(async move { engine.run(member, wishes, &mut waiting).await });
-        Self { driver, wish, orders, status: shown, calls, widths, broker, shared, task }
+        Self { driver, wish, orders, status: shown, calls, widths, broker, producer, shared, task }
     }
 
     pub(super) async fn assign(&self, partition: u32, committed: Option<u64>) {

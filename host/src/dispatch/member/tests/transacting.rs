@@ -1,14 +1,15 @@
 //! What a member under exactly-once puts into its transactions, and what it makes of those that fail.
 
+mod counting;
 mod parking;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::*;
-use crate::broker::{Refusal, TransactError};
+use crate::broker::{Produced, Refusal, TransactError};
 
-type Answer = oneshot::Sender<Result<(), TransactError>>;
+type Answer = oneshot::Sender<Result<Vec<Produced>, TransactError>>;
 
 fn exactly_once(on_reject: OnReject) -> Group {
     Group { delivery: config::Delivery::ExactlyOnce, ..group(Ordering::Partition, on_reject) }
@@ -29,7 +30,7 @@ fn numbers(range: std::ops::Range<u64>) -> Vec<String> {
     range.map(|number| number.to_string()).collect()
 }
 
-fn aborted() -> Result<(), TransactError> {
+fn aborted() -> Result<Vec<Produced>, TransactError> {
     Err(TransactError::Aborted("down".into()))
 }
 
@@ -47,7 +48,7 @@ impl Rig {
         let mut written = Vec::new();
         loop {
             let (records, offsets, done) = self.transaction().await;
-            done.send(Ok(())).unwrap();
+            done.send(Ok(Vec::new())).unwrap();
             written.extend(records);
             let last = offsets.iter().find(|commit| commit.partition == at(0));
             if last.is_some_and(|commit| commit.committed.offset == offset) {
@@ -71,7 +72,7 @@ impl Rig {
         loop {
             let (records, _, done) = self.transaction().await;
             let Some(record) = records.iter().position(&is_at_fault) else {
-                done.send(Ok(())).unwrap();
+                done.send(Ok(Vec::new())).unwrap();
                 continue;
             };
             let error = ProduceError::Refused { reason: "too odd".into() };
@@ -89,7 +90,7 @@ async fn what_is_emitted_is_written_with_the_offsets_in_one_transaction() {
     let mut next = 5;
     while next < 300 {
         let (records, offsets, done) = rig.transaction().await;
-        done.send(Ok(())).unwrap();
+        done.send(Ok(Vec::new())).unwrap();
         let committed = offsets[0].committed.offset;
         assert_eq!(values(&records), numbers(next..committed), "its output goes with its offset");
         next = committed;
@@ -229,11 +230,11 @@ async fn a_revoked_partition_waits_for_the_transaction_under_way_and_for_its_own
     rig.send(MemberEvent::Revoking(vec![at(0)])).await;
     rig.until(|status| status.state == MemberState::Rebalancing).await;
     assert!(rig.driver.commands.try_recv().is_err(), "one is under way");
-    done.send(Ok(())).unwrap();
+    done.send(Ok(Vec::new())).unwrap();
     let (last, offsets, done) = rig.transaction().await;
     assert_eq!(values(&last), numbers(begun as u64..4));
     assert_eq!(offsets[0].committed.offset, 4);
-    done.send(Ok(())).unwrap();
+    done.send(Ok(Vec::new())).unwrap();
     assert!(matches!(rig.command().await, Command::Release(partitions) if partitions == [at(0)]));
 }
 
@@ -261,7 +262,7 @@ async fn what_came_of_a_lost_partition_is_not_written() {
     rig.called(3).await;
     rig.send(MemberEvent::Lost(vec![at(0)])).await;
     rig.until(|status| status.partitions.len() == 1).await;
-    done.send(Ok(())).unwrap();
+    done.send(Ok(Vec::new())).unwrap();
     let (records, offsets, _done) = rig.transaction().await;
     assert_eq!(values(&records), ["7"]);
     assert_eq!(offsets.iter().map(|it| it.partition.clone()).collect::<Vec<_>>(), [at(1)]);
@@ -282,7 +283,7 @@ async fn nothing_more_is_handled_while_a_batch_is_full_and_a_transaction_under_w
     rig.until(|status| status.partitions.iter().all(|it| it.waiting == 1 && it.in_flight == 0))
         .await;
     assert_eq!(rig.calls().len(), 2);
-    done.send(Ok(())).unwrap();
+    done.send(Ok(Vec::new())).unwrap();
     assert_eq!(rig.written_until(3).await.len(), 2);
 }
 
@@ -308,7 +309,7 @@ async fn a_map_that_is_too_long_for_the_broker_is_left_out_of_the_same_transacti
     let (again, bare, done) = rig.transaction().await;
     assert_eq!(values(&again), values(&records));
     assert!(bare[0].committed.metadata.is_empty());
-    done.send(Ok(())).unwrap();
+    done.send(Ok(Vec::new())).unwrap();
     proceed.notify_one();
     assert!(values(&rig.written_until(3).await).contains(&"0".to_owned()));
 }
@@ -358,7 +359,7 @@ async fn a_transaction_that_took_too_long_is_made_smaller_until_it_passes() {
             rig.records(0, next..200).await;
             continue;
         }
-        done.send(Ok(())).unwrap();
+        done.send(Ok(Vec::new())).unwrap();
         written.extend(values(&records));
     }
     assert_eq!(written, numbers(0..200));
