@@ -39,6 +39,7 @@ pub(super) async fn metrics(Extract(state): Extract<State>) -> Response {
     let own = plugins::registry(&view.plugin_metrics);
     counters(&mut registry, &view);
     handlers(&mut registry, &view);
+    topics(&mut registry, &view);
     members(&mut registry, &view);
     offsets(&mut registry, &groups(&state, &view).await);
     answers(&mut registry, &view);
@@ -140,6 +141,26 @@ fn handlers(registry: &mut Registry, view: &View) {
     );
     for group in &view.groups {
         failing.get_or_create(&of_group(&group.id)).set(group.trouble.is_some().into());
+    }
+}
+
+/// Of the topics that this process has written to lately, whose number the produce path bounds.
+fn topics(registry: &mut Registry, view: &View) {
+    let fullest: Family<Labels, Gauge<f64, AtomicU64>> = register(
+        registry,
+        "topic_fullest_partition_ratio",
+        "The largest share that one partition got of the records of the last one to two minutes, by their keys, from 0 to 1",
+    );
+    let skewed: Family<Labels, Gauge> = register(
+        registry,
+        "topic_skewed",
+        "Whether one of the topic's partitions gets most of its records, so that there is a warning",
+    );
+    for (topic, skew) in &view.skews {
+        let Some(share) = skew.fullest() else { continue };
+        let labels = vec![("topic", topic.to_string())];
+        fullest.get_or_create(&labels).set(share);
+        skewed.get_or_create(&labels).set(skew.skewed.is_some().into());
     }
 }
 

@@ -339,6 +339,8 @@ fn metrics_say_what_the_snapshots_say() {
         "keyway_group_members{group=\"my-topic-group-1\",state=\"active\"} 2",
         "keyway_plugin_info{plugin=\"print\",generation=\"0a0a0a0a0a0a\"} 1",
         "keyway_plugin_refused{plugin=\"print\"} 1",
+        "keyway_topic_fullest_partition_ratio{topic=\"my-topic\"} 0.9",
+        "keyway_topic_skewed{topic=\"my-topic\"} 1",
         "keyway_plugin_metrics_dropped_total{plugin=\"print\",owner=\"group my-topic-group-1\"} 5",
         "# TYPE plugin_lines counter",
         "plugin_lines_total{plugin=\"print\",owner=\"group my-topic-group-1\"} 7",

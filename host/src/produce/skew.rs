@@ -53,6 +53,14 @@ pub struct Skew {
     pub skewed: Option<Skewed>,
 }
 
+impl Skew {
+    /// The largest share of all records that one partition got, by their keys or a partition that was given, from 0 to 1;
+    /// `None`: there are no records.
+    pub fn fullest(&self) -> Option<f64> {
+        shares_of_all(&self.partitions)?.max_by(f64::total_cmp)
+    }
+}
+
 /// A record that was written.
 pub(super) struct Written<'a> {
     pub(super) partition: u32,
@@ -163,24 +171,31 @@ impl Tally {
     }
 }
 
+/// Each partition's share of all records, if there are any. What nobody decided is spread by the broker: it goes in runs to
+/// one partition, is no matter of keys, and counts for none.
+fn shares_of_all(shares: &[Share]) -> Option<impl Iterator<Item = f64>> {
+    let all: u64 = shares.iter().map(|share| share.records).sum();
+    let of_all = move |share: &Share| (share.records - share.spread) as f64 / all as f64;
+    (all > 0).then(|| shares.iter().map(of_all))
+}
+
 /// Which partition gets most of all records, if one does, and did `before`.
 fn judgement(shares: &[Share], before: Option<Skewed>, partitions: u32) -> Option<Skewed> {
     let all: u64 = shares.iter().map(|share| share.records).sum();
-    if partitions < 2 || all == 0 {
+    if partitions < 2 {
         return None;
     }
-    // What nobody decided is spread by the broker: it goes in runs to one partition, and is no matter of keys.
-    let share = |share: &Share| (share.records - share.spread) as f64 / all as f64;
+    let by_partition: Vec<_> = shares_of_all(shares)?.collect();
     let fair = 1.0 / f64::from(partitions);
     let bound = |way: f64| fair + (1.0 - fair) * way;
     let still = before.map(|before| {
-        let now = shares.get(before.partition as usize).map_or(0.0, share);
+        let now = by_partition.get(before.partition as usize).copied().unwrap_or_default();
         Skewed { share: now, ..before }
     });
     if all < ENOUGH {
         return still;
     }
-    let largest = (0..).zip(shares).map(|(partition, it)| Skewed { partition, share: share(it) });
+    let largest = (0..).zip(by_partition).map(|(partition, share)| Skewed { partition, share });
     let largest = largest.max_by(|a, b| a.share.total_cmp(&b.share));
     let begins = largest.filter(|largest| largest.share > bound(BEGINS));
     begins.or(still.filter(|still| still.share >= bound(ENDS)))
@@ -214,10 +229,12 @@ mod tests {
         };
         assert_eq!(records(&tally), [(1, 0), (2, 0), (1, 1)]);
         assert_eq!(tally.skew().partitions[1].bytes, 20);
+        assert_eq!(tally.skew().fullest(), Some(0.5), "what was spread counts for no partition");
         tally.turn();
         assert_eq!(records(&tally), [(0, 0), (0, 0), (1, 1)]);
         tally.turn();
         assert_eq!((records(&tally), tally.records()), (vec![], 0));
+        assert_eq!(tally.skew().fullest(), None);
     }
 
     #[test]
