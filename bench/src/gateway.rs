@@ -326,7 +326,7 @@ fn free_address() -> Result<SocketAddr> {
 }
 
 /// The gateway that was built beside this program.
-fn binary() -> Result<PathBuf> {
+pub(crate) fn binary() -> Result<PathBuf> {
     let binary = env::current_exe()?.with_file_name("keyway");
     if binary.exists() {
         return Ok(binary);

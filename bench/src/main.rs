@@ -15,6 +15,7 @@ mod consume;
 mod error;
 mod flatness;
 mod gateway;
+mod instances;
 mod kafka;
 mod load;
 mod native;
@@ -112,7 +113,7 @@ enum Work {
         #[arg(long, default_value_t = 1000)]
         swaps: usize,
     },
-    /// A key selector in front of producing, and 200 plugins beside the one that is used
+    /// Calls, the memory of an idle instance, a key selector in front of producing, 200 plugins beside the one that is used
     Plugins {
         #[arg(long, default_value_t = 5)]
         seconds: u64,

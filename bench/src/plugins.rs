@@ -1,5 +1,5 @@
-//! What plugins cost the gateway around them: their calls, a key selector in front of producing, and two hundred plugins beside the one
-//! that is used.
+//! What plugins cost the gateway around them: their calls, the memory of their instances, a key selector in front of producing,
+//! and two hundred plugins beside the one that is used.
 
 use std::{
     fmt::Write as _,
@@ -14,7 +14,7 @@ use crate::{
     calls,
     error::Result,
     gateway::{Gateway, build_plugin},
-    load,
+    instances, load,
     statistics::Spread,
 };
 
@@ -26,6 +26,7 @@ const SELECTORS: usize = 150;
 
 pub(crate) fn measure(rounds: usize, time: Duration) -> Result<()> {
     calls::measure(rounds, time)?;
+    instances::measure(rounds)?;
     selector(rounds, time)?;
     many(rounds, time)
 }
