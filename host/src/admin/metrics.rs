@@ -5,7 +5,10 @@
 
 mod plugins;
 
-use std::{sync::atomic::AtomicU64, time::Duration};
+use std::{
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
 
 use axum::{
     extract::State as Extract,
@@ -23,7 +26,7 @@ use super::{
     problem::Problem,
     snapshot::{Group, View},
 };
-use crate::{broker::Health, dispatch};
+use crate::{broker::Health, dispatch, produce::Skew};
 
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 /// How long the broker may take, within the ten seconds that Prometheus waits by default.
@@ -39,7 +42,7 @@ pub(super) async fn metrics(Extract(state): Extract<State>) -> Response {
     let own = plugins::registry(&view.plugin_metrics);
     counters(&mut registry, &view);
     handlers(&mut registry, &view);
-    topics(&mut registry, &view);
+    topics(&mut registry, &state.local.skews());
     members(&mut registry, &view);
     offsets(&mut registry, &groups(&state, &view).await);
     answers(&mut registry, &view);
@@ -145,7 +148,7 @@ fn handlers(registry: &mut Registry, view: &View) {
 }
 
 /// Of the topics that this process has written to lately, whose number the produce path bounds.
-fn topics(registry: &mut Registry, view: &View) {
+fn topics(registry: &mut Registry, skews: &[(Arc<str>, Skew)]) {
     let fullest: Family<Labels, Gauge<f64, AtomicU64>> = register(
         registry,
         "topic_fullest_partition_ratio",
@@ -156,7 +159,7 @@ fn topics(registry: &mut Registry, view: &View) {
         "topic_skewed",
         "Whether one of the topic's partitions gets most of its records, so that there is a warning",
     );
-    for (topic, skew) in &view.skews {
+    for (topic, skew) in skews {
         let Some(share) = skew.fullest() else { continue };
         let labels = vec![("topic", topic.to_string())];
         fullest.get_or_create(&labels).set(share);

@@ -53,6 +53,9 @@ pub trait Local: Send + Sync + 'static {
     /// none.
     fn skew(&self, topic: &str) -> Option<Skew>;
 
+    /// The same of each topic of which any were.
+    fn skews(&self) -> Vec<(Arc<str>, Skew)>;
+
     /// Holds back the members of a group that live in this process, now and after a restart.
     async fn pause(&self, group: &str, scope: &Scope, by: Option<String>)
     -> Result<(), SteerError>;

@@ -80,6 +80,10 @@ impl Local for LocalView {
         self.parts.producer.skew(topic)
     }
 
+    fn skews(&self) -> Vec<(Arc<str>, Skew)> {
+        self.parts.producer.skews()
+    }
+
     async fn pause(
         &self,
         group: &str,

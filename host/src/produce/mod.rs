@@ -102,6 +102,12 @@ impl Producer {
         self.tallies.skew(topic)
     }
 
+    /// The same of each topic of which there are any.
+    pub fn skews(&self) -> Vec<(Arc<str>, Skew)> {
+        let skew = |topic: Arc<str>| Some((topic.clone(), self.skew(&topic)?));
+        self.tallies.topics().into_iter().filter_map(skew).collect()
+    }
+
     /// Lets time pass for [`Self::skew`], and logs which topics have come to be skewed, or to be so no more. To be called
     /// every second or so.
     pub async fn judge(&self) {

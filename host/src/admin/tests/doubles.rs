@@ -149,6 +149,10 @@ impl Local for ToldProcess {
         (topic == "my-topic").then(example::skew)
     }
 
+    fn skews(&self) -> Vec<(Arc<str>, Skew)> {
+        vec![("my-topic".into(), example::skew())]
+    }
+
     async fn pause(
         &self,
         group: &str,
