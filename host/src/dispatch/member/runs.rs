@@ -35,6 +35,10 @@ impl Over {
     fn new((lane, report): (Lane, RunReport)) -> Self {
         Self { lane, report, chosen: Vec::new() }
     }
+
+    fn is_to_be_written(&self) -> bool {
+        flow::size(&self.report) > 0
+    }
 }
 
 /// Runs that are handled, and whose output is written.
@@ -194,8 +198,7 @@ async fn handle(shared: Arc<Shared>, runs: Vec<Run>, call: Call) -> Handled {
 
 /// What came of runs, at once; what is to be written of it comes later.
 fn settle(shared: Arc<Shared>, slot: Slot, over: Vec<Over>, call: Call) -> Handled {
-    let is_written = |over: &Over| flow::size(&over.report) > 0;
-    let (written, over) = over.into_iter().partition::<Vec<_>, _>(is_written);
+    let (written, over): (Vec<_>, _) = over.into_iter().partition(Over::is_to_be_written);
     let mut handled = Handled { over, ..Handled::default() };
     if !written.is_empty() {
         let count = records(&written);
@@ -205,15 +208,11 @@ fn settle(shared: Arc<Shared>, slot: Slot, over: Vec<Over>, call: Call) -> Handl
     handled
 }
 
-/// What came of runs, when it is written: at once where nothing is, and where all is there is nobody who could not wait.
+/// The same, but that nothing comes later where all is to be written: there is nobody who would wait for it.
 async fn finish(shared: Arc<Shared>, slot: Slot, over: Vec<Over>, call: Call) -> Handled {
-    let mut handled = settle(shared, slot, over, call);
-    match handled.later.pop() {
-        Some(later) if handled.over.is_empty() => later.work.await,
-        later => {
-            handled.later.extend(later);
-            handled
-        }
+    match over.iter().all(Over::is_to_be_written) {
+        true => write(shared, slot, over, call).await,
+        false => settle(shared, slot, over, call),
     }
 }
 
