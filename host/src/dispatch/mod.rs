@@ -2,9 +2,9 @@
 //! output, dead letters and commits.
 //!
 //! [`Group`] is all that the gateway sees; [`OffsetMap`] is the format that other programs read and write, too. Within,
-//! `lanes`, `offsets`, `retry`, `batch` and `parked` are plain data structures that decide, `figures` and `timeline`
-//! are what is shown of them, `pauses` is what operators want held back, `flow` and `width` bound what is under way, `member`
-//! is the loop that acts, `partition` is what it knows of one partition, `output` writes, and `give_back` handles what was parked.
+//! `lanes`, `offsets`, `retry`, `batch` and `parked` are plain data structures that decide, `figures` and `timeline` are what
+//! is shown of them, `pauses` is what operators want held back, `flow` and `width` bound what is under way, `member` is the
+//! loop that acts, `partition` is what it knows of one partition, `output` writes, and `give_back` handles what was parked.
 //! Nothing here knows which broker or what kind of plugin it works with.
 //!
 //! Invariants: records of one lane are handled one at a time and in offset order, retries included; a committed offset never

@@ -8,9 +8,10 @@ use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 
 use super::{
+    batch::{Returned, Run},
     host::Threads,
     usage::Usage,
-    workers::{Returned, Run, Workers},
+    workers::Workers,
 };
 use crate::handler::{Delivery, Generation, Handler, RunReport, RunReports, one_of};
 

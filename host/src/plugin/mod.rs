@@ -12,10 +12,9 @@
 //! - `rehearsal` calls a plugin record by record, for whoever wants to see what each call does and takes.
 //! - `history` is what a plugin's generations have been, and `archive` keeps it, and their bytes, on disk.
 //! - `loader` reads and compiles a file, `component` is the checked, compiled code (`interface` is the check, `cache`
-//!   spares the compiler);
-//!   `instance` is the one place where a store is made; `usage` keeps the instances of one use.
-//! - `handler` and `selector` run calls, the first by its `workers`, which a `breaker` holds up while every call fails; `limits` and `output` hold them to their bounds, `capability` is
-//!   what a guest may call.
+//!   spares the compiler); `instance` is the one place where a store is made; `usage` keeps the instances of one use.
+//! - `handler` and `selector` run calls, the first by its `workers`, a `batch` at a time, which a `breaker` holds up while
+//!   every call fails; `limits` and `output` hold them to their bounds, `capability` is what a guest may call.
 //! - [`inspect`] tells what a file is without compiling or running it.
 //! - [`build`] makes components from the source folders beside them, [`template`] new source folders; they need the tools of
 //!   a language and no engine.
@@ -27,6 +26,7 @@ pub mod build;
 pub mod template;
 
 mod archive;
+mod batch;
 mod bindings;
 mod breaker;
 mod cache;

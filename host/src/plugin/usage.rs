@@ -244,6 +244,24 @@ impl Turn<'_> {
         Instance::new(&self.instances.component, &self.usage.settings).await
     }
 
+    /// The instance in hand, or one to go on with.
+    pub(super) async fn ready<'a>(
+        &self,
+        instance: &'a mut Option<Instance>,
+    ) -> Result<&'a mut Instance, Failure> {
+        if instance.is_none() {
+            *instance = Some(self.instance().await?);
+        }
+        Ok(instance.as_mut().expect("it was just put there"))
+    }
+
+    /// Gives back the instance in hand.
+    pub(super) fn put_back(&self, instance: Option<Instance>) {
+        if let Some(instance) = instance {
+            self.give_back(instance);
+        }
+    }
+
     /// Gives an instance back whose last call ended well. One that is not needed any more is dropped.
     pub(super) fn give_back(&self, instance: Instance) {
         if self.keeps()

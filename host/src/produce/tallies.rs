@@ -1,8 +1,9 @@
 //! What was written to each topic: how it is shared out among partitions, and where generations of key selectors began.
 //!
 //! A record is counted when whoever sent it takes its acknowledgement, or when the transaction that it is in was committed:
-//! so it is one that the broker has, at the place where it is. That costs some 50 ns a record, half of it for what has to be remembered until then: the lock is held by nobody for
-//! long, and of many records one in 32 is looked at for its keys. Time passes, and topics are judged, only when [`Tallies::turn`] is called.
+//! so it is one that the broker has, at the place where it is. That costs some 50 ns a record, half of it for what has to be
+//! remembered until then: the lock is held by nobody for long, and of many records one in 32 is looked at for its keys. Time
+//! passes, and topics are judged, only when [`Tallies::turn`] is called.
 
 use std::{
     collections::HashMap,

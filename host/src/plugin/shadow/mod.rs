@@ -29,7 +29,6 @@ use super::{
     rollout::Candidate,
     status::ShadowStatus,
     usage::{Turn, Usage},
-    workers::{put_back, ready},
 };
 use crate::handler::{Delivery, Generation, Outcome};
 
@@ -158,7 +157,7 @@ async fn compare(usage: Arc<Usage>, mut waiting: mpsc::Receiver<Work>, tally: &M
             let shadow = attempt(&turn, &mut instance, delivery).await;
             lock(tally).add(delivery, serving, &shadow);
         }
-        put_back(&turn, instance);
+        turn.put_back(instance);
     }
 }
 
@@ -167,7 +166,7 @@ async fn attempt(
     instance: &mut Option<super::instance::Instance>,
     delivery: &Delivery,
 ) -> Outcome {
-    let outcome = match ready(turn, instance).await {
+    let outcome = match turn.ready(instance).await {
         Ok(instance) => instance.handle(delivery, Instant::now()).await,
         Err(failure) => Outcome::Failed(failure),
     };
