@@ -13,7 +13,7 @@ use keyway::{
 use proptest::{prelude::*, test_runner::TestRunner};
 use tokio::runtime::Runtime;
 
-use crate::{FOREVER, all, close, create, fill, open};
+use crate::{FOREVER, all, assigned, close, create, fill, open};
 
 fn file(directory: &Path) -> std::path::PathBuf {
     directory.join("keyway.db")
@@ -124,7 +124,7 @@ async fn written(directory: &Path) -> Answers {
     }
     create(&broker, "another", 1).await;
     let mut member = broker.join(spec(TOPIC)).unwrap();
-    while !matches!(member.events.recv().await, Some(MemberEvent::Assigned { .. })) {}
+    assigned(&mut member).await;
     let committed = Committed { offset: 7, metadata: "metadata of a commit".into() };
     let partition = TopicPartition::new(topic.clone(), 1);
     member.commands.commit(vec![OffsetCommit { partition, committed }]).await.unwrap();

@@ -21,7 +21,7 @@ use std::{
 };
 
 use keyway::{
-    broker::{Broker, TopicSpec, embedded::Embedded},
+    broker::{Broker, Member, MemberEvent, TopicSpec, embedded::Embedded},
     config::Retention,
     record::{NewRecord, Record, TopicPartition},
 };
@@ -75,6 +75,16 @@ async fn all(broker: &Embedded, partition: &TopicPartition, mut offset: u64) -> 
         let Some(last) = records.last() else { return all };
         offset = last.offset + 1;
         all.extend(records);
+    }
+}
+
+/// Waits until a member has been given its partitions.
+async fn assigned(member: &mut Member) {
+    loop {
+        let event = member.events.recv().await.expect("the member goes on");
+        if matches!(event, MemberEvent::Assigned { .. }) {
+            return;
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use keyway::{
     record::{NewRecord, TopicPartition},
 };
 
-use crate::{all, close, create, eventually, fill, log, open};
+use crate::{all, assigned, close, create, eventually, fill, log, open};
 
 async fn offsets(broker: &Embedded, partition: &TopicPartition) -> PartitionOffsets {
     broker.topic(&partition.topic).await.unwrap().partitions[partition.partition as usize]
@@ -127,7 +127,7 @@ async fn a_group_that_loses_records_is_named_once_and_goes_on_behind_them() {
     let partition = TopicPartition::new(topic.clone(), 0);
     fill(&broker, &partition, 0..10).await;
     let mut member = broker.join(spec("slow-group", &topic)).unwrap();
-    while !matches!(member.events.recv().await, Some(MemberEvent::Assigned { .. })) {}
+    assigned(&mut member).await;
     let committed = Committed { offset: 5, metadata: String::new() };
     let commit = OffsetCommit { partition: partition.clone(), committed };
     member.commands.commit(vec![commit]).await.unwrap();
@@ -146,7 +146,8 @@ async fn a_group_that_loses_records_is_named_once_and_goes_on_behind_them() {
 
     let mut member = broker.join(spec("slow-group", &topic)).unwrap();
     let first = loop {
-        if let Some(MemberEvent::Records(records)) = member.events.recv().await {
+        let event = member.events.recv().await.expect("the member goes on");
+        if let MemberEvent::Records(records) = event {
             break records[0].offset;
         }
     };

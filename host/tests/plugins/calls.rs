@@ -9,7 +9,7 @@ use keyway::{
 
 use crate::{
     examples,
-    fixture::{Fixture, delivery, emitted, handle, run, soon, using},
+    fixture::{Fixture, delivery, emitted, handle, run, soon, until, using},
     hostile::{GOOD, Handler},
 };
 
@@ -164,8 +164,9 @@ async fn as_many_guests_as_a_member_may_have_in_flight_wait_at_the_same_time() {
 async fn short_waits_end_on_time() {
     let fixture = Fixture::new().with(&["flaky"]);
     let handler = fixture.handler(&using("flaky")).await.unwrap();
-    let mut shortest = Duration::MAX;
-    for _ in 0..20 {
+    // With a clock of whole milliseconds that rounds up, it would be ten each time; busy as a machine is, some try is
+    // undisturbed.
+    for _ in 0..1000 {
         let begin = Instant::now();
         for _ in 0..5 {
             let outcome = handle(&handler, r#"{"do": "sleep", "ms": 1}"#).await;
@@ -173,10 +174,11 @@ async fn short_waits_end_on_time() {
         }
         let took = begin.elapsed();
         assert!(took >= Duration::from_millis(5), "one ended early");
-        shortest = shortest.min(took);
+        if took < Duration::from_millis(8) {
+            return;
+        }
     }
-    // With a clock of whole milliseconds that rounds up, it would be ten; busy as a machine is, some tries are undisturbed.
-    assert!(shortest < Duration::from_millis(8), "five waits of 1 ms took {shortest:?}");
+    panic!("five waits of 1 ms never took less than 8 ms");
 }
 
 #[tokio::test]
@@ -197,7 +199,11 @@ async fn a_run_that_nobody_waits_for_any_more_is_ended() {
     let limits = Limits { time: Duration::from_secs(3600), ..Limits::default() };
     let plugin = PluginUse { limits, ..using("flaky") };
     let handler = fixture.host.handler("group g", &plugin, None, Isolation::None, 1).await.unwrap();
-    drop(handler.handle(vec![delivery(0, r#"{"do": "loop"}"#)]));
+    let instances = || fixture.status("flaky").uses[0].instances;
+    assert_eq!(instances(), 0);
+    let run = tokio::spawn(handler.handle(vec![delivery(0, r#"{"do": "loop"}"#)]));
+    until("the run has begun", || (instances() == 1).then_some(())).await;
+    run.abort();
     let report = soon(handler.handle(vec![delivery(1, "{}")])).await;
     assert_eq!(report.outcomes, [Outcome::Handled(vec![])]);
 }

@@ -14,9 +14,12 @@ use crate::{
     logs::Log,
 };
 
-/// What becomes of a record that a guest handles which may take this long, while another group's records are handled.
+/// How long a hostile guest's calls may take: what is ended for another reason is so well within it, on a slow machine too.
+const LIMIT: Duration = Duration::from_secs(1);
+
+/// What becomes of a record that a hostile guest handles, while another group's records are handled.
 async fn outcome(name: &str, component: &[u8], value: &str) -> Outcome {
-    let limits = Limits { time: Duration::from_millis(300), ..Limits::default() };
+    let limits = Limits { time: LIMIT, ..Limits::default() };
     let fixture = Fixture::new().with(&["uppercase"]);
     fixture.put(name, component);
     let plugin = PluginUse { limits, ..using(name) };
@@ -209,7 +212,7 @@ async fn a_guest_that_asks_the_time_for_ever_is_ended_by_it() {
     let handle = "(loop (drop (call $now)) (br 0)) unreachable";
     let arguments = r#"(with "clock" (instance (export "now" (func $now))))"#;
     let component = Handler { imports, fields, handle, ..GOOD }.component_with(arguments);
-    assert_eq!(failure("clock", &component).await, Failure::Timeout(Duration::from_millis(300)));
+    assert_eq!(failure("clock", &component).await, Failure::Timeout(LIMIT));
 }
 
 #[tokio::test]
@@ -218,8 +221,8 @@ async fn a_flood_of_lines_is_held_to_the_logs_bound() {
     let component = logging(
         "(loop (call $log (i32.const 2) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 5)) (br 0)) unreachable",
     );
-    assert_eq!(failure("flood", &component).await, Failure::Timeout(Duration::from_millis(300)));
-    // at most 1,000 in a second; the calls take less than one, or two on a slow machine
+    assert_eq!(failure("flood", &component).await, Failure::Timeout(LIMIT));
+    // at most 1,000 in a second; the calls take one, or three on a slow machine
     let lines = log.of("group flood").len();
     assert!((1..=4000).contains(&lines), "{lines}");
 }
@@ -229,7 +232,7 @@ async fn an_init_that_never_returns_holds_up_nobody_else() {
     let fixture = Fixture::new().with(&["uppercase"]);
     fixture.put("init", &Handler { init: LOOP, ..GOOD }.component());
     let good = fixture.handler(&using("uppercase")).await.unwrap();
-    let limits = Limits { time: Duration::from_millis(300), ..Limits::default() };
+    let limits = Limits { time: LIMIT, ..Limits::default() };
     let plugin = PluginUse { limits, ..using("init") };
     let (loaded, outcome) = tokio::join!(fixture.handler(&plugin), handle(&good, "a"));
     assert!(loaded.err().unwrap().to_string().contains("ran longer than its limit"));

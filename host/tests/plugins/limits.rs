@@ -138,7 +138,7 @@ async fn a_record_without_a_topic_needs_an_output_topic() {
 #[tokio::test]
 async fn init_is_held_to_the_limits_of_a_call() {
     let fixture = Fixture::new();
-    let limits = Limits { time: Duration::from_millis(200), memory: 1 << 20, ..Limits::default() };
+    let limits = Limits { time: Duration::from_secs(1), memory: 1 << 20, ..Limits::default() };
     for (name, init, cause) in
         [("loop", LOOP, "ran longer than"), ("hoard", HOARD, "more memory than")]
     {
