@@ -38,6 +38,7 @@ pub mod broker;
 pub mod cli;
 pub mod config;
 pub mod dispatch;
+mod file;
 mod flaw;
 pub mod handler;
 pub mod http;

@@ -9,8 +9,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs::{self, File},
-    io::{self, Write},
+    fs, io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -22,6 +21,7 @@ use super::parts::Parts;
 use crate::{
     config::Broker,
     dispatch::{Pause, PausedAsAWhole, Pauses, Scope},
+    file,
 };
 
 /// How often the file is looked at; it is small.
@@ -121,9 +121,9 @@ impl PauseFile {
         group: &str,
         change: impl FnOnce(&mut Pauses) -> Result<(), PauseError>,
     ) -> Result<(), PauseError> {
-        let mut known = self.known();
         // Held until the change is made: other processes read, change and write the same file.
-        let lock = self.lock();
+        let lock = file::lock(&self.path.with_extension("lock"));
+        let mut known = self.known();
         known.refresh(&self.path)?;
         let mut pauses = known.groups.remove(group).unwrap_or_default();
         let changed = change(Arc::make_mut(&mut pauses));
@@ -133,21 +133,11 @@ impl PauseFile {
         changed?;
         let text = Document::of(&known.groups).text();
         if text != known.text {
-            lock.and_then(|_lock| replace(&self.path, &text))
+            lock.and_then(|_lock| file::replace_for_good(&self.path, &text))
                 .map_err(|cause| PauseError::Unwritable { path: self.path.clone(), cause })?;
             known.text = text;
         }
         Ok(())
-    }
-
-    /// The only one that changes the file until this is dropped.
-    fn lock(&self) -> io::Result<File> {
-        if let Some(directory) = self.path.parent() {
-            fs::create_dir_all(directory)?;
-        }
-        let lock = File::create(self.path.with_extension("lock"))?;
-        lock.lock()?;
-        Ok(lock)
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -182,16 +172,6 @@ pub(super) async fn follow(parts: Arc<Parts>) {
 fn now() -> SystemTime {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     UNIX_EPOCH + Duration::from_millis(since.as_millis() as u64)
-}
-
-/// Puts a new content in a file's place: whoever reads it, or is here after a power cut, sees the one or the other.
-fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
-    let temporary = path.with_extension("new");
-    let mut file = File::create(&temporary)?;
-    file.write_all(text)?;
-    file.sync_all()?;
-    fs::rename(&temporary, path)?;
-    path.parent().map_or(Ok(()), |directory| File::open(directory)?.sync_all())
 }
 
 /// Empty where there is no file.
@@ -311,6 +291,20 @@ mod tests {
         one.refresh().unwrap();
         assert_eq!(one.of("g"), other.of("g"));
         assert_eq!(one.of("g").iter().count(), 2);
+    }
+
+    #[test]
+    fn a_pause_is_in_force_though_a_process_stands_still_with_the_lock_of_the_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = PauseFile::open(&broker(directory.path())).unwrap();
+        let held = file::lock(&directory.path().join("data/paused.lock")).unwrap();
+        let error = file.pause("g", &Scope::Group, None).unwrap_err().to_string();
+        assert!(error.contains("in force now") && error.contains("stand still"), "{error}");
+        assert!(file.of("g").whole().is_some());
+        drop(held);
+        file.pause("h", &Scope::Group, None).unwrap();
+        let again = PauseFile::open(&broker(directory.path())).unwrap();
+        assert!(again.of("g").whole().is_some(), "it is written with the next");
     }
 
     #[test]

@@ -2,24 +2,26 @@
 //!
 //! What is asked is answered from memory; a change is in force in memory whatever the disk says, and is told to have
 //! failed when it would not outlast a restart. Processes that run from the same directory share it: each change is made
-//! to what the file holds then, under a lock. A history that is damaged is moved aside and said; bytes that do not have
+//! to what the file holds then, under a lock. One that stands still while it has that keeps nobody from what is in memory,
+//! and is waited for no longer than [`file::lock`] says. A history that is damaged is moved aside and said; bytes that do not have
 //! the digest they are kept under are as good as none.
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File},
-    io,
+    fs, io,
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use super::{
-    component, file,
+    component,
     history::{Bounds, Change, Digest, History},
 };
+use crate::file;
 
 const BOUNDS: Bounds = Bounds { generations: 16, bytes: 256 << 20 };
 const HISTORY: &str = "history.json";
+const LOCK: &str = "history.lock";
 const DAMAGED: &str = "history.damaged.json";
 const COMPONENT: &str = ".wasm";
 /// Changes that may wait for the disk.
@@ -40,7 +42,9 @@ struct Known {
     kept: BTreeMap<Digest, u64>,
     /// Made to `history`, and not on disk.
     pending: Vec<Change>,
-    /// What is wrong with the history, in words.
+    /// Why `pending` is not on disk, in words.
+    unwritten: Option<String>,
+    /// What else is wrong with the history, in words.
     trouble: Option<String>,
 }
 
@@ -65,7 +69,7 @@ impl View<'_> {
 
     /// What is wrong with the history, in words.
     pub(super) fn trouble(&self) -> Option<&str> {
-        self.0.trouble.as_deref()
+        self.0.unwritten.as_deref().or(self.0.trouble.as_deref())
     }
 }
 
@@ -146,15 +150,28 @@ impl Archive {
     /// # Errors
     /// What was changed is in force, and does not outlast a restart; why, in words.
     pub(super) fn flush(&self) -> Result<(), String> {
-        let mut known = self.known();
-        if known.pending.is_empty() {
+        if !self.is_behind() {
             return Ok(());
         }
         let Some(directory) = &self.directory else {
-            known.pending.clear();
+            self.known().pending.clear();
             return Ok(());
         };
-        let lock = lock(directory);
+        let written = file::lock(&directory.join(LOCK)).and_then(|_lock| self.write(directory));
+        let unwritten = written.err().map(|error| {
+            format!("the history cannot be written to {}: {error}", directory.display())
+        });
+        let mut known = self.known();
+        if let Some(trouble) = unwritten.as_ref().filter(|_| unwritten != known.unwritten) {
+            tracing::error!("A plugin's history: {trouble}.");
+        }
+        known.unwritten.clone_from(&unwritten);
+        unwritten.map_or(Ok(()), Err)
+    }
+
+    /// Puts what is pending on disk. What is known can be asked and changed meanwhile.
+    fn write(&self, directory: &Path) -> io::Result<()> {
+        let mut known = self.known();
         known.refresh(directory);
         for surplus in known.history.surplus(&known.kept, BOUNDS) {
             fs::remove_file(component_file(directory, surplus)).ok(); // another process may have been faster
@@ -163,15 +180,12 @@ impl Archive {
         let mut text =
             serde_json::to_vec_pretty(&known.history).expect("it has only keys that are text");
         text.push(b'\n');
-        let written = lock.and_then(|_lock| file::replace(&directory.join(HISTORY), &text));
-        if let Err(error) = written {
-            let trouble =
-                format!("the history cannot be written to {}: {error}", directory.display());
-            known.complain(trouble.clone());
-            return Err(trouble);
-        }
+        let written = known.pending.len();
+        drop(known);
+        file::replace(&directory.join(HISTORY), &text)?;
+        let mut known = self.known();
         known.text = Some(text);
-        known.pending.clear();
+        known.pending.drain(..written);
         Ok(())
     }
 
@@ -233,10 +247,37 @@ fn kept(directory: &Path) -> BTreeMap<Digest, u64> {
         .collect()
 }
 
-/// The only one that changes the directory until this is dropped.
-fn lock(directory: &Path) -> io::Result<File> {
-    fs::create_dir_all(directory)?;
-    let lock = File::create(directory.join("history.lock"))?;
-    lock.lock()?;
-    Ok(lock)
+#[cfg(test)]
+mod tests {
+    use std::{thread, time::SystemTime};
+
+    use super::*;
+    use crate::plugin::By;
+
+    fn serve(byte: u8) -> Change {
+        Change::Serve { digest: Digest([byte; 32]), by: By::File, since: SystemTime::UNIX_EPOCH }
+    }
+
+    #[test]
+    fn what_is_known_is_told_and_changed_while_a_process_stands_still_with_the_lock() {
+        let directory = tempfile::tempdir().unwrap();
+        let archive = Archive::open(Some(directory.path().into()));
+        archive.apply(serve(1));
+        let held = file::lock(&directory.path().join(LOCK)).unwrap();
+        thread::scope(|scope| {
+            let flush = scope.spawn(|| archive.flush());
+            while !flush.is_finished() {
+                archive.apply(serve(2));
+                assert_eq!(archive.view().history().serving(), Some(Digest([2; 32])));
+            }
+            let error = flush.join().unwrap().unwrap_err();
+            assert!(error.contains("history.lock") && error.contains("stand still"), "{error}");
+            assert_eq!(archive.view().trouble(), Some(&*error));
+        });
+        drop(held);
+        archive.flush().unwrap();
+        assert_eq!(archive.view().trouble(), None, "it is written now");
+        let again = Archive::open(Some(directory.path().into()));
+        assert_eq!(again.view().history(), archive.view().history());
+    }
 }

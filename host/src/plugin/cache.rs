@@ -18,8 +18,7 @@ use std::{
 use sha2::{Digest, Sha256};
 use wasmtime::{Engine, component::Component};
 
-use super::file;
-use crate::handler::Generation;
+use crate::{file, handler::Generation};
 
 const CHECKSUM: usize = 32;
 /// What is kept; what was used longest ago goes first.

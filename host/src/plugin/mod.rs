@@ -35,7 +35,6 @@ mod capability;
 mod component;
 mod engine;
 mod entry;
-mod file;
 mod handler;
 mod history;
 mod host;

@@ -21,6 +21,7 @@ const IMPORTS: &[Imports] = &[
     Imports { part: "record", may_import: &[] },
     Imports { part: "handler", may_import: &["record"] },
     Imports { part: "letter", may_import: &["record"] },
+    Imports { part: "file", may_import: &[] },
     // What tests break on purpose.
     Imports { part: "flaw", may_import: &[] },
     // The port, and its two implementations, which know the port and not each other.
@@ -29,7 +30,7 @@ const IMPORTS: &[Imports] = &[
     Imports { part: "broker::kafka", may_import: &["broker", "config", "record"] },
     // What records pass through. `dispatch`, `plugin` and `http` do not know each other: `app` joins them.
     Imports { part: "produce", may_import: &["broker", "handler", "record"] },
-    Imports { part: "plugin", may_import: &["config", "handler", "record"] },
+    Imports { part: "plugin", may_import: &["config", "file", "handler", "record"] },
     Imports {
         part: "dispatch",
         may_import: &["broker", "config", "flaw", "handler", "letter", "produce", "record"],

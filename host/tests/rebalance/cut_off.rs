@@ -2,10 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
     thread,
     time::{Duration, Instant},
 };
@@ -67,8 +64,9 @@ ordering = "none"
 
     let runtime = Runtime::new().unwrap();
     let broker = runtime.block_on(async { Kafka::connect(kafka, &BTreeMap::new()).unwrap() });
-    let stop = Arc::new(AtomicBool::new(false));
+    let stop = AtomicBool::new(false);
     thread::scope(|scope| {
+        let stopping = Stopping(&stop);
         let writing = scope.spawn(|| runtime.block_on(write(&broker, &topic, &stop)));
         let watching = scope.spawn(|| runtime.block_on(watch(&broker, &topic, &stop)));
         goes_ahead(&runtime, &broker, &topic); // so records are in its hands
@@ -78,7 +76,7 @@ ordering = "none"
         one.signal("CONT");
         has(&one, 2);
         has(&other, 2);
-        stop.store(true, Relaxed);
+        drop(stopping);
         let written = writing.join().unwrap();
         watching.join().unwrap();
         wait_until("all is committed", || {
@@ -88,6 +86,15 @@ ordering = "none"
         });
     });
     assert!(one.said("A partition was given up"), "{}", one.tail());
+}
+
+/// Has those that write and watch stop when it is dropped, as when a wait ends in a panic.
+struct Stopping<'a>(&'a AtomicBool);
+
+impl Drop for Stopping<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
 }
 
 /// Waits until more is committed of every partition.

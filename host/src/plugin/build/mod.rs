@@ -22,7 +22,7 @@ use std::{
     time::SystemTime,
 };
 
-use super::file;
+use crate::file;
 pub use error::BuildError;
 pub use sources::Sources;
 
