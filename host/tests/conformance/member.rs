@@ -8,13 +8,17 @@ use std::{
 
 use keyway::{
     broker::{
-        Assigned, Broker, Commands, Committed, Member, MemberEvent, MemberSpec, OffsetCommit,
-        Produced, TransactError,
+        Assigned, Broker, Commands, CommitError, Committed, Member, MemberEvent, MemberSpec,
+        OffsetCommit, Produced, TransactError,
     },
     config::Start,
     record::{NewRecord, Record, TopicPartition},
 };
-use tokio::{sync::watch, task::JoinHandle, time::timeout};
+use tokio::{
+    sync::watch,
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
 
 use crate::fixture::PATIENCE;
 
@@ -188,15 +192,24 @@ impl Watched {
         self.commands.release(revoking).await;
     }
 
-    /// Commits one offset with metadata.
+    /// Commits one offset with metadata; again where that is what is to be done, as while a group shares out anew.
     pub(crate) async fn commit(
         &self,
         partition: &TopicPartition,
         offset: u64,
         metadata: &str,
-    ) -> Result<(), keyway::broker::CommitError> {
+    ) -> Result<(), CommitError> {
         let committed = Committed { offset, metadata: metadata.into() };
-        self.commands.commit(vec![OffsetCommit { partition: partition.clone(), committed }]).await
+        let offsets = vec![OffsetCommit { partition: partition.clone(), committed }];
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.commands.commit(offsets.clone()).await {
+                Err(CommitError::Unavailable(_)) if Instant::now() < deadline => {
+                    sleep(Duration::from_millis(20)).await;
+                }
+                told => return told,
+            }
+        }
     }
 
     /// Writes records and commits one offset with metadata, in one transaction.

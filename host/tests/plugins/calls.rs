@@ -195,16 +195,19 @@ async fn runs_beyond_the_bound_wait_and_are_all_handled() {
 
 #[tokio::test]
 async fn a_run_that_nobody_waits_for_any_more_is_ended() {
-    let fixture = Fixture::new().with(&["flaky"]);
+    let fixture = Fixture::new().with_guests(&["probe"]);
     let limits = Limits { time: Duration::from_secs(3600), ..Limits::default() };
-    let plugin = PluginUse { limits, ..using("flaky") };
+    let plugin = PluginUse { limits, ..using("probe") };
     let handler = fixture.host.handler("group g", &plugin, None, Isolation::None, 1).await.unwrap();
-    let instances = || fixture.status("flaky").uses[0].instances;
-    assert_eq!(instances(), 0);
     let run = tokio::spawn(handler.handle(vec![delivery(0, r#"{"do": "loop"}"#)]));
-    until("the run has begun", || (instances() == 1).then_some(())).await;
+    until("the run has begun", || {
+        let uses = fixture.host.metrics();
+        uses.iter().any(|it| it.metrics.contains_key("loops")).then_some(())
+    })
+    .await;
     run.abort();
-    let report = soon(handler.handle(vec![delivery(1, "{}")])).await;
+    let next = r#"{"do": "add", "name": "next"}"#;
+    let report = soon(handler.handle(vec![delivery(1, next)])).await;
     assert_eq!(report.outcomes, [Outcome::Handled(vec![])]);
 }
 

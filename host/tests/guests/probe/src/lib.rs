@@ -56,6 +56,12 @@ impl Guest for Probe {
                 let sent = KEPT.take().ok_or(Failure::Reject("nothing is kept".into()))?;
                 return receive(&sent).map(emit).map_err(failure);
             }
+            "loop" => {
+                metrics::add("loops", 1); // so that whoever waits for it knows that it has begun
+                loop {
+                    std::hint::black_box(());
+                }
+            }
             other => return Err(Failure::Reject(format!("cannot `{other}`"))),
         }
         Ok(Vec::new())
