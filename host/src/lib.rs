@@ -11,6 +11,7 @@
 //! - [`plugin`]: WebAssembly components as handlers and key selectors, and their exchange while they serve
 //! - [`http`]: the data port, [`admin`]: the admin port with API, metrics and page
 //! - [`cli`]: the commands, [`telemetry`]: what is logged and how
+//! - `file`: small files that several processes write, `flaw`: what tests break on purpose
 //!
 //! `tests/architecture` holds who may use whom.
 //!

@@ -24,9 +24,9 @@ const KEY: usize = 40;
 #[command(after_help = "\
 LATELY is what the gateway has written in the last one to two minutes: records of each partition, their share and bytes, and the \
 keys that came most often, with where a key selector decides those that callers gave beside those that it chose. What handlers \
-write under delivery = \"exactly-once\" counts when its transaction is committed. A gateway warns, here, on the page and on the log, when one \
-partition gets most records by their keys: of at least 100, more than halfway from a fair share to all (of three partitions \
-more than 67 %), until it is less than two fifths of the way (60 %). A topic with one partition is never warned of.")]
+write under delivery = \"exactly-once\" counts when its transaction is committed. A gateway warns, here, on the page and on the \
+log, when one partition gets most records by their keys: of at least 100, more than halfway from a fair share to all (of three \
+partitions more than 67 %), until it is less than two fifths of the way (60 %). A topic with one partition is never warned of.")]
 pub(super) struct Topics {
     /// Only this topic
     name: Option<String>,

@@ -3,8 +3,8 @@
 //! What is asked is answered from memory; a change is in force in memory whatever the disk says, and is told to have
 //! failed when it would not outlast a restart. Processes that run from the same directory share it: each change is made
 //! to what the file holds then, under a lock. One that stands still while it has that keeps nobody from what is in memory,
-//! and is waited for no longer than [`file::lock`] says. A history that is damaged is moved aside and said; bytes that do not have
-//! the digest they are kept under are as good as none.
+//! and is waited for no longer than [`file::lock`] says. A history that is damaged is moved aside and said; bytes that do
+//! not have the digest they are kept under are as good as none.
 
 use std::{
     collections::BTreeMap,
@@ -158,15 +158,15 @@ impl Archive {
             return Ok(());
         };
         let written = file::lock(&directory.join(LOCK)).and_then(|_lock| self.write(directory));
-        let unwritten = written.err().map(|error| {
+        let written = written.map_err(|error| {
             format!("the history cannot be written to {}: {error}", directory.display())
         });
         let mut known = self.known();
-        if let Some(trouble) = unwritten.as_ref().filter(|_| unwritten != known.unwritten) {
-            tracing::error!("A plugin's history: {trouble}.");
+        match &written {
+            Ok(()) => known.unwritten = None,
+            Err(trouble) => say(&mut known.unwritten, trouble.clone()),
         }
-        known.unwritten.clone_from(&unwritten);
-        unwritten.map_or(Ok(()), Err)
+        written
     }
 
     /// Puts what is pending on disk. What is known can be asked and changed meanwhile.
@@ -225,11 +225,16 @@ impl Known {
     }
 
     fn complain(&mut self, trouble: String) {
-        if self.trouble.as_ref() != Some(&trouble) {
-            tracing::error!("A plugin's history: {trouble}.");
-        }
-        self.trouble = Some(trouble);
+        say(&mut self.trouble, trouble);
     }
+}
+
+/// Logs what is wrong, unless that is what was said last.
+fn say(last: &mut Option<String>, trouble: String) {
+    if last.as_ref() != Some(&trouble) {
+        tracing::error!("A plugin's history: {trouble}.");
+    }
+    *last = Some(trouble);
 }
 
 fn component_file(directory: &Path, digest: Digest) -> PathBuf {
@@ -269,6 +274,7 @@ mod tests {
             while !flush.is_finished() {
                 archive.apply(serve(2));
                 assert_eq!(archive.view().history().serving(), Some(Digest([2; 32])));
+                thread::yield_now();
             }
             let error = flush.join().unwrap().unwrap_err();
             assert!(error.contains("history.lock") && error.contains("stand still"), "{error}");

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use super::Payload;
 use crate::produce;
 
-/// What one process has written to a topic in the last one to two minutes. Under exactly-once a record counts
-/// when its transaction is committed.
+/// What one process has written to a topic in the last one to two minutes. Under exactly-once a record counts when its
+/// transaction is committed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Skew {
     /// Records.

@@ -16,8 +16,9 @@ const PRODUCE_DEADLINE_MS: &str = "10000";
 /// takes a silent member for dead, so that the next owner of its partitions does not wait for it as well.
 const TRANSACTION_TIMEOUT_MS: &str = "15000";
 
-/// The records one `fetch` may leave waiting in a member for each of its partitions, in KiB: with a quarter of it, consuming
-/// is slower, and with four times as much it is as fast and takes twice the memory.
+/// The records one `fetch` may leave waiting in a member for each of its partitions, in KiB. Measured
+/// together with [`FETCH_BYTES`]: with four times as much of both consuming is as fast and takes twice the memory, and with a
+/// quarter of this and half of that it is slower.
 const PREFETCH_KIB: &str = "4096";
 /// The bytes of a partition that one `fetch` asks for; a larger record comes all the same.
 const FETCH_BYTES: &str = "1048576";
