@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::{
     error::Result,
-    gateway::{Handling, build_plugin, handle_all},
+    gateway::{Handling, Look, build_plugin, handle_all},
     kafka::{create_topic, fill, fresh_name},
     statistics::Spread,
 };
@@ -107,7 +107,7 @@ fn cost(kafka: &str, topic: &str, records: u64, setup: Setup) -> Result<f64> {
         plugin: build_plugin("bench/noop")?,
         group: &format!("ordering = \"{ordering}\"\nconsumers = {}\n", setup.members),
         native: None,
-        look: Duration::from_millis(20),
+        look: Look::Group(Duration::from_millis(20)),
     })?;
     let Setup { keys, partitions, members } = setup;
     eprintln!("  {keys} keys, {partitions} partitions, {members} members: {handled}");

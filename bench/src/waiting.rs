@@ -2,14 +2,11 @@
 //! flight, beside Confluent's Parallel Consumer with the same. The ideal is all of the waiting, divided by how many may
 //! wait at once.
 
-use std::{
-    process::{Command, Stdio},
-    time::Duration,
-};
+use std::process::{Command, Stdio};
 
 use crate::{
     error::Result,
-    gateway::{Handling, build_plugin, handle_all},
+    gateway::{Handling, Look, build_plugin, handle_all},
     kafka::{create_topic, fill, fresh_name, repository, script},
     statistics::Spread,
 };
@@ -46,7 +43,7 @@ pub(crate) fn on_kafka(kafka: &str, records: u64, widths: &[usize], rounds: usiz
                 plugin: build_plugin("plugins/flaky")?,
                 group: &format!("ordering = \"key\"\nmax-in-flight = {in_flight}\n"),
                 native: None,
-                look: Duration::from_millis(1),
+                look: Look::Calls,
             })?;
             ours.push(handled.seconds_per(records));
             our_memory = our_memory.max(handled.mebibytes);

@@ -1,9 +1,10 @@
-//! `wasi:clocks/monotonic-clock` with waits that end on time. wasmtime-wasi's own use the runtime's timer, which counts
-//! whole milliseconds and rounds up: a handler that waits for a few of them would wait a third longer than it asked for.
+//! `wasi:clocks/monotonic-clock` with waits that end on time: wasmtime-wasi's own would make a handler that waits for a
+//! few milliseconds wait a third longer than it asked for.
+
+mod timer;
 
 use std::time::{Duration, Instant};
 
-use futures_timer::Delay;
 use wasmtime::component::{HasSelf, Linker, Resource};
 use wasmtime_wasi::{
     WasiView, async_trait,
@@ -15,7 +16,10 @@ use wasmtime_wasi::{
     },
 };
 
+use self::timer::{Timer, Wait};
 use super::super::instance::State;
+
+static TIMER: Timer = Timer::new();
 
 /// Takes the place of wasmtime-wasi's, so that one has to be linked.
 pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
@@ -45,21 +49,14 @@ impl Host for State {
             return self.clocks().subscribe_duration(nanoseconds); // one that only yields, or never ends
         };
         let table = self.ctx().table;
-        let wait = table.push(Wait { until })?;
+        let wait = table.push(TIMER.wait(until)?)?;
         subscribe(table, wait)
     }
-}
-
-struct Wait {
-    until: Instant,
 }
 
 #[async_trait]
 impl Pollable for Wait {
     async fn ready(&mut self) {
-        let left = self.until.saturating_duration_since(Instant::now());
-        if !left.is_zero() {
-            Delay::new(left).await;
-        }
+        self.await;
     }
 }
