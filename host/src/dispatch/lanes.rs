@@ -78,10 +78,17 @@ pub(super) struct Lanes {
     loads: HashMap<Slot, Load>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Queue {
     waiting: VecDeque<Delivery>,
     taken: bool,
+}
+
+impl Queue {
+    /// With room for one record: there may be as many lanes as records.
+    fn new() -> Self {
+        Self { waiting: VecDeque::with_capacity(1), taken: false }
+    }
 }
 
 impl Lanes {
@@ -100,7 +107,7 @@ impl Lanes {
         let kind = Kind::of(self.ordering, record.key.as_ref(), record.offset);
         let lane = Lane { slot, kind };
         self.loads.entry(slot).or_default().add(&record);
-        let queue = self.lanes.entry(lane.clone()).or_default();
+        let queue = self.lanes.entry(lane.clone()).or_insert_with(Queue::new);
         queue.waiting.push_back(Delivery { record, attempt: 1 });
         if queue.waiting.len() == 1 && !queue.taken {
             self.make_ready(lane);
