@@ -20,7 +20,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::fixture::PATIENCE;
+use crate::fixture::{Fixture, PATIENCE, fill};
 
 /// What became of a member so far.
 #[derive(Debug, Default)]
@@ -99,6 +99,28 @@ pub(crate) fn join_with(
     let seen = Arc::new(watch::Sender::new(Seen::default()));
     let task = tokio::spawn(take_events(member, seen.clone(), on_revoke));
     Watched { commands, seen, task }
+}
+
+/// A member of a fresh group that began at the end of a partition with `end` records, and has what was written to it since:
+/// one record at the least. Also where it ends now.
+pub(crate) async fn begin_at_the_end(
+    fixture: &dyn Fixture,
+    partition: &TopicPartition,
+    mut end: u64,
+) -> (Watched, u64) {
+    let spec = MemberSpec { start: Start::Latest, ..spec(&fixture.group(), &partition.topic, 0) };
+    let member = join_with(&fixture.broker(), spec, OnRevoke::Release);
+    settled(&[&member], 1).await;
+    // On Kafka the end is looked up only after the assignment, so a first record may come before it.
+    let deadline = Instant::now() + PATIENCE;
+    while member.seen().records.is_empty() {
+        assert!(Instant::now() < deadline, "nothing arrives");
+        end = fill(&fixture.broker(), partition, 1).await;
+        sleep(Duration::from_millis(10)).await;
+    }
+    let is_last = |offsets: &[u64]| offsets.last() == Some(&(end - 1));
+    member.until("the last arrives", |seen| is_last(&seen.offsets(partition))).await;
+    (member, end)
 }
 
 async fn take_events(mut member: Member, seen: Arc<watch::Sender<Seen>>, on_revoke: OnRevoke) {

@@ -1,14 +1,13 @@
 //! Where a group begins, and where it goes on.
 
 use keyway::{
-    broker::{CommitError, Committed, MemberSpec},
-    config::Start,
+    broker::{CommitError, Committed},
     record::TopicPartition,
 };
 
 use crate::{
     fixture::{Fixture, fill},
-    member::{OnRevoke, join, join_with, settled, spec},
+    member::{begin_at_the_end, join, settled},
 };
 
 pub(crate) async fn a_group_goes_on_where_it_committed(fixture: &dyn Fixture) {
@@ -70,24 +69,11 @@ pub(crate) async fn earliest_begins_with_what_is_there(fixture: &dyn Fixture) {
 }
 
 pub(crate) async fn latest_begins_with_what_comes(fixture: &dyn Fixture) {
-    let (broker, topic, group) = (fixture.broker(), fixture.topic(1).await, fixture.group());
-    let partition = TopicPartition::new(topic.clone(), 0);
-    fill(&broker, &partition, 5).await;
-    let spec = MemberSpec { start: Start::Latest, ..spec(&group, &topic, 0) };
-    let member = join_with(&broker, spec, OnRevoke::Release);
-    settled(&[&member], 1).await;
-    // On Kafka the end is looked up only after the assignment, so a first record may come before it.
-    let mut written = 5;
-    while member.seen().records.is_empty() {
-        assert!(written < 5_000, "nothing arrives");
-        written = fill(&broker, &partition, 1).await;
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-    }
-    member
-        .until("the last arrives", |seen| seen.offsets(&partition).last() == Some(&(written - 1)))
-        .await;
+    let partition = TopicPartition::new(fixture.topic(1).await, 0);
+    fill(&fixture.broker(), &partition, 5).await;
+    let (member, end) = begin_at_the_end(fixture, &partition, 5).await;
     let first = member.seen().offsets(&partition)[0];
     assert!(first >= 5);
-    assert_eq!(member.seen().offsets(&partition), (first..written).collect::<Vec<_>>());
+    assert_eq!(member.seen().offsets(&partition), (first..end).collect::<Vec<_>>());
     member.leave().await;
 }

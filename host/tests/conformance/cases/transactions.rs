@@ -4,13 +4,12 @@ use std::sync::Arc;
 
 use keyway::{
     broker::{Assigned, Broker, Committed, MemberSpec, ProduceError, TransactError},
-    config::Start,
     record::{NewRecord, Record, TopicPartition, partition_for_key},
 };
 
 use crate::{
     fixture::{Fixture, fill},
-    member::{OnRevoke, Watched, join, join_with, settled, spec},
+    member::{OnRevoke, Watched, begin_at_the_end, join, join_with, settled, spec},
 };
 
 fn at(topic: &Arc<str>, partition: u32) -> TopicPartition {
@@ -187,20 +186,9 @@ pub(crate) async fn a_member_goes_back_to_what_is_committed(fixture: &dyn Fixtur
 pub(crate) async fn a_member_that_began_at_the_end_goes_back_to_where_that_was(
     fixture: &dyn Fixture,
 ) {
-    let (broker, topic, group) = (fixture.broker(), fixture.topic(1).await, fixture.group());
-    let source = at(&topic, 0);
-    fill(&broker, &source, 5).await;
-    let spec = MemberSpec { start: Start::Latest, ..spec(&group, &topic, 0) };
-    let member = join_with(&broker, spec, OnRevoke::Release);
-    settled(&[&member], 1).await;
-    let mut written = 5;
-    while member.seen().records.is_empty() {
-        assert!(written < 5_000, "nothing arrives");
-        written = fill(&broker, &source, 1).await;
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-    }
-    let is_last = |offsets: &[u64]| offsets.last() == Some(&(written - 1));
-    member.until("the last arrives", |seen| is_last(&seen.offsets(&source))).await;
+    let source = at(&fixture.topic(1).await, 0);
+    fill(&fixture.broker(), &source, 5).await;
+    let (member, _) = begin_at_the_end(fixture, &source, 5).await;
     let first = member.seen().offsets(&source);
     let (committed, before) = rewind(&member, &source).await;
     assert_eq!((committed, before), (None, first.len()));
