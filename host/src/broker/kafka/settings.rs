@@ -23,6 +23,13 @@ const PREFETCH_KIB: &str = "4096";
 /// The bytes of a partition that one `fetch` asks for; a larger record comes all the same.
 const FETCH_BYTES: &str = "1048576";
 
+/// How long a `fetch` without records waits at the broker, in milliseconds. librdkafka has one under way with each broker, so
+/// a partition that could be fetched meanwhile waits as long for the quiet ones: one that was just assigned, or one that
+/// comes faster than [`PREFETCH_KIB`] in this time. With 500, which is librdkafka's own, a busy partition beside two quiet
+/// ones gave 76,000 records a second in place of 540,000. A tenth of it costs the broker 0.2 % of a processor for each
+/// member that idles; 20 would cost it twice that for a fifth more.
+const FETCH_WAIT_MS: &str = "50";
+
 /// Makes the configurations of all clients of one broker.
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
@@ -120,7 +127,7 @@ impl Settings {
             ("fetch.queue.backoff.ms", "2"),
             ("queued.max.messages.kbytes", PREFETCH_KIB),
             ("fetch.message.max.bytes", FETCH_BYTES),
-            ("fetch.wait.max.ms", "500"),
+            ("fetch.wait.max.ms", FETCH_WAIT_MS),
         ]);
         self.keep(&mut config, |name| !is_producer_only(name) && !is_membership(name));
         config
