@@ -101,26 +101,24 @@ pub(crate) fn join_with(
     Watched { commands, seen, task }
 }
 
-/// A member of a fresh group that began at the end of a partition with `end` records, and has what was written to it since:
-/// one record at the least. Also where it ends now.
-pub(crate) async fn begin_at_the_end(
-    fixture: &dyn Fixture,
-    partition: &TopicPartition,
-    mut end: u64,
-) -> (Watched, u64) {
-    let spec = MemberSpec { start: Start::Latest, ..spec(&fixture.group(), &partition.topic, 0) };
-    let member = join_with(&fixture.broker(), spec, OnRevoke::Release);
+/// A member of a fresh group that began at the end of a partition with five records, and has what was written to it since:
+/// one record at the least. Also that partition, and where it ends now.
+pub(crate) async fn begin_at_the_end(fixture: &dyn Fixture) -> (Watched, TopicPartition, u64) {
+    let (broker, topic, group) = (fixture.broker(), fixture.topic(1).await, fixture.group());
+    let partition = TopicPartition::new(topic.clone(), 0);
+    let mut end = fill(&broker, &partition, 5).await;
+    let spec = MemberSpec { start: Start::Latest, ..spec(&group, &topic, 0) };
+    let member = join_with(&broker, spec, OnRevoke::Release);
     settled(&[&member], 1).await;
     // On Kafka the end is looked up only after the assignment, so a first record may come before it.
-    let deadline = Instant::now() + PATIENCE;
     while member.seen().records.is_empty() {
-        assert!(Instant::now() < deadline, "nothing arrives");
-        end = fill(&fixture.broker(), partition, 1).await;
+        assert!(end < 5_000, "nothing arrives");
+        end = fill(&broker, &partition, 1).await;
         sleep(Duration::from_millis(10)).await;
     }
     let is_last = |offsets: &[u64]| offsets.last() == Some(&(end - 1));
-    member.until("the last arrives", |seen| is_last(&seen.offsets(partition))).await;
-    (member, end)
+    member.until("the last arrives", |seen| is_last(&seen.offsets(&partition))).await;
+    (member, partition, end)
 }
 
 async fn take_events(mut member: Member, seen: Arc<watch::Sender<Seen>>, on_revoke: OnRevoke) {
@@ -269,7 +267,7 @@ pub(crate) async fn settled(members: &[&Watched], total: usize) {
         let owned = members.iter().map(|member| member.seen().owned.keys().cloned().collect());
         let owned: Vec<Vec<TopicPartition>> = owned.collect();
         assert!(Instant::now() < deadline, "the members never shared out {total}: {owned:#?}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        sleep(Duration::from_millis(10)).await;
     }
 }
 

@@ -69,9 +69,7 @@ pub(crate) async fn earliest_begins_with_what_is_there(fixture: &dyn Fixture) {
 }
 
 pub(crate) async fn latest_begins_with_what_comes(fixture: &dyn Fixture) {
-    let partition = TopicPartition::new(fixture.topic(1).await, 0);
-    fill(&fixture.broker(), &partition, 5).await;
-    let (member, end) = begin_at_the_end(fixture, &partition, 5).await;
+    let (member, partition, end) = begin_at_the_end(fixture).await;
     let first = member.seen().offsets(&partition)[0];
     assert!(first >= 5);
     assert_eq!(member.seen().offsets(&partition), (first..end).collect::<Vec<_>>());

@@ -186,9 +186,7 @@ pub(crate) async fn a_member_goes_back_to_what_is_committed(fixture: &dyn Fixtur
 pub(crate) async fn a_member_that_began_at_the_end_goes_back_to_where_that_was(
     fixture: &dyn Fixture,
 ) {
-    let source = at(&fixture.topic(1).await, 0);
-    fill(&fixture.broker(), &source, 5).await;
-    let (member, _) = begin_at_the_end(fixture, &source, 5).await;
+    let (member, source, _) = begin_at_the_end(fixture).await;
     let first = member.seen().offsets(&source);
     let (committed, before) = rewind(&member, &source).await;
     assert_eq!((committed, before), (None, first.len()));
