@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::{
     error::Result,
-    gateway::{Bare, Handling, Look, build_plugin, handle_all},
+    gateway::{Bare, Count, Handling, build_plugin, handle_all},
     kafka::{create_topic, fill, fresh_name},
     statistics::Spread,
 };
@@ -91,7 +91,8 @@ fn by_keyway(kafka: &str, topic: &str, work: Work<'_>, native: bool) -> Result<f
             work.ordering, work.delivery, work.max_in_flight
         ),
         native: native.then_some(code),
-        look: Look::Group(Duration::from_millis(1)),
+        count: Count::Group,
+        look: Duration::from_millis(1),
     })?;
     eprintln!("  {}: {handled}", if native { "native code" } else { "Keyway" });
     Ok(handled.rate())

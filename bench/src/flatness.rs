@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::{
     error::Result,
-    gateway::{Handled, Handling, Look, build_plugin, handle_all},
+    gateway::{Count, Handled, Handling, build_plugin, handle_all},
     kafka::{create_topic, fill, fresh_name},
     statistics::Spread,
 };
@@ -116,7 +116,8 @@ fn handle(kafka: &str, topic: &str, records: u64, setup: Setup) -> Result<Handle
         plugin: build_plugin("bench/noop")?,
         group: &format!("ordering = \"{ordering}\"\nconsumers = {}\n", setup.members),
         native: None,
-        look: Look::Group(Duration::from_millis(20)),
+        count: Count::Group,
+        look: Duration::from_millis(20),
     })?;
     let Setup { keys, partitions, members } = setup;
     eprintln!("  {keys} keys, {partitions} partitions, {members} members: {handled}");

@@ -170,33 +170,29 @@ pub(crate) struct Handling<'a> {
     pub(crate) group: &'a str,
     /// Native code in place of the component.
     pub(crate) native: Option<&'a str>,
-    pub(crate) look: Look,
+    pub(crate) count: Count,
+    /// How long is waited between two looks at it, which cost it something.
+    pub(crate) look: Duration,
 }
 
-/// How it is known how many were handled.
-pub(crate) enum Look {
-    /// By the group, which asks Kafka as well. So long is waited between two looks, which cost something.
-    Group(Duration),
-    /// By the component's calls, of which there is one for each record. Each look takes milliseconds, so what lasts a tenth
-    /// of a second can be timed.
+/// What tells how many were handled.
+#[derive(Clone, Copy)]
+pub(crate) enum Count {
+    /// The group, which asks Kafka as well for each look.
+    Group,
+    /// The component's calls, of which there is one for each record. A look takes milliseconds, so what lasts a tenth of a
+    /// second can be timed.
     Calls,
 }
 
-impl Look {
+impl Count {
     /// So many records of `group` were handled; `None`: there is no answer.
-    fn handled(&self, gateway: &Gateway, group: &str, plugin: &str) -> Option<u64> {
-        match self {
-            Self::Group(pause) => {
-                thread::sleep(*pause);
-                let shown = gateway.get_json(&format!("/api/v1/groups/{group}")).ok()?;
-                shown["this_process"]["handled"].as_u64()
-            }
-            Self::Calls => {
-                thread::sleep(Duration::from_millis(3));
-                let shown = gateway.get_json(&format!("/api/v1/plugins/{plugin}")).ok()?;
-                shown["uses"][0]["calls"].as_u64()
-            }
-        }
+    fn ask(self, gateway: &Gateway, group: &str, plugin: &str) -> Option<u64> {
+        let (path, count) = match self {
+            Self::Group => (format!("/api/v1/groups/{group}"), "/this_process/handled"),
+            Self::Calls => (format!("/api/v1/plugins/{plugin}"), "/uses/0/calls"),
+        };
+        gateway.get_json(&path).ok()?.pointer(count)?.as_u64()
     }
 }
 
@@ -250,7 +246,8 @@ pub(crate) fn handle_all(work: &Handling<'_>) -> Result<Handled> {
     let mut first: Option<(Instant, u64, f64)> = None;
     let mut last = (Instant::now(), 0);
     while last.1 < work.records {
-        let seen = work.look.handled(&gateway, &group, &name);
+        thread::sleep(work.look);
+        let seen = work.count.ask(&gateway, &group, &name);
         if let Some(handled) = seen.filter(|handled| *handled > last.1) {
             last = (Instant::now(), handled);
             if first.is_none() {

@@ -2,11 +2,14 @@
 //! flight, beside Confluent's Parallel Consumer with the same. The ideal is all of the waiting, divided by how many may
 //! wait at once.
 
-use std::process::{Command, Stdio};
+use std::{
+    process::{Command, Stdio},
+    time::Duration,
+};
 
 use crate::{
     error::Result,
-    gateway::{Handling, Look, build_plugin, handle_all},
+    gateway::{Count, Handling, build_plugin, handle_all},
     kafka::{create_topic, fill, fresh_name, repository, script},
     statistics::Spread,
 };
@@ -43,7 +46,8 @@ pub(crate) fn on_kafka(kafka: &str, records: u64, widths: &[usize], rounds: usiz
                 plugin: build_plugin("plugins/flaky")?,
                 group: &format!("ordering = \"key\"\nmax-in-flight = {in_flight}\n"),
                 native: None,
-                look: Look::Calls,
+                count: Count::Calls,
+                look: Duration::from_millis(3),
             })?;
             ours.push(handled.seconds_per(records));
             our_memory = our_memory.max(handled.mebibytes);
