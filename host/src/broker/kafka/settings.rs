@@ -16,9 +16,9 @@ const PRODUCE_DEADLINE_MS: &str = "10000";
 /// takes a silent member for dead, so that the next owner of its partitions does not wait for it as well.
 const TRANSACTION_TIMEOUT_MS: &str = "15000";
 
-/// The records one `fetch` may leave waiting in a member for each of its partitions, in KiB. Measured
-/// together with [`FETCH_BYTES`]: with four times as much of both consuming is as fast and takes twice the memory, and with a
-/// quarter of this and half of that it is slower.
+/// The records one `fetch` may leave waiting in a member for each of its partitions, in KiB. Measured together with
+/// [`FETCH_BYTES`]: with four times as much of both consuming is as fast and takes twice the memory, and with a quarter of this
+/// and half of that it is slower.
 const PREFETCH_KIB: &str = "4096";
 /// The bytes of a partition that one `fetch` asks for; a larger record comes all the same.
 const FETCH_BYTES: &str = "1048576";
@@ -299,6 +299,16 @@ mod tests {
         };
         assert_eq!(heartbeat(&[]).as_deref(), Some("500"));
         assert_eq!(heartbeat(&[("heartbeat.interval.ms", "2000")]).as_deref(), Some("2000"));
+    }
+
+    #[test]
+    fn quiet_partitions_hold_a_busy_one_up_for_50_ms_at_the_most_or_as_it_is_told() {
+        let wait = |properties: &[_]| {
+            let member = settings(properties).fetcher(&spec(), "c");
+            member.get("fetch.wait.max.ms").map(str::to_owned)
+        };
+        assert_eq!(wait(&[]).as_deref(), Some("50"));
+        assert_eq!(wait(&[("fetch.wait.max.ms", "500")]).as_deref(), Some("500"));
     }
 
     #[test]

@@ -19,6 +19,7 @@ use wasmtime_wasi::{
 use self::timer::{Timer, Wait};
 use super::super::instance::State;
 
+/// The waits of every guest of the process.
 static TIMER: Timer = Timer::new();
 
 /// Takes the place of wasmtime-wasi's, so that one has to be linked.

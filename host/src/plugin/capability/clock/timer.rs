@@ -142,6 +142,7 @@ mod tests {
     use super::*;
 
     const HOUR: Duration = Duration::from_secs(3600);
+    const PATIENCE: Duration = Duration::from_secs(60);
 
     fn timer() -> &'static Timer {
         Box::leak(Box::new(Timer::new()))
@@ -163,7 +164,7 @@ mod tests {
                 }
             })
         });
-        for ended in timeout(HOUR / 60, join_all(waits)).await.expect("one was forgotten") {
+        for ended in timeout(PATIENCE, join_all(waits)).await.expect("one was forgotten") {
             ended.unwrap();
         }
         assert!(timer.waits().wakers.is_empty());
@@ -175,14 +176,14 @@ mod tests {
         let mut later = wait(timer, HOUR);
         assert!((&mut later).now_or_never().is_none());
         let sleeps = || matches!(timer.waits().thread, Thread::Asleep(Some(_)));
-        timeout(HOUR / 60, async {
+        timeout(PATIENCE, async {
             while !sleeps() {
                 yield_now().await
             }
         })
         .await
         .expect("it sleeps");
-        timeout(HOUR / 60, wait(timer, Duration::from_millis(1))).await.expect("it slept on");
+        timeout(PATIENCE, wait(timer, Duration::from_millis(1))).await.expect("it slept on");
         assert!(later.now_or_never().is_none());
     }
 
